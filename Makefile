@@ -1,0 +1,56 @@
+# The two commands to begin with: `make up` runs everything, `make test` tests everything.
+PYTHON ?= python3
+VENV := .venv/bin
+N ?= 2000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev up demo services status test check requirements messages \
+	run-celery-worker run-celery-beat stop-celery celery-status celery-purge
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@$(PYTHON) scripts/setup.py local
+
+setup-dev:
+	@$(PYTHON) scripts/setup.py dev
+
+up: setup ## run everything in the foreground until Ctrl-C
+	@exec $(VENV)/python -m core.local up
+
+demo: setup ## the main job without a browser: make demo N=20000
+	@exec $(VENV)/python -m core.local demo --recipients $(N)
+
+services: setup ## run PostgreSQL and Valkey alone until Ctrl-C
+	@exec $(VENV)/python -m core.local services
+
+status: setup ## say whether it runs, and where
+	@$(VENV)/python -m core.local status
+
+test: setup-dev ## the whole test suite
+	@$(VENV)/python -m pytest -n auto
+
+check: setup-dev ## linters, types, import layers, migrations, translations
+	@scripts/check.sh
+
+requirements: setup-dev ## compile the requirements files from pyproject.toml
+	@requirements/compile.sh
+
+messages: setup-dev ## collect the texts to translate into locale/
+	@$(VENV)/python manage.py messages
+
+run-celery-worker: setup ## the four worker pools, in the background
+	@./start_celery_workers.sh start
+
+run-celery-beat: setup ## beat, in the foreground
+	@exec $(VENV)/python -m celery -A core.celery beat --loglevel=info --pidfile=
+
+stop-celery: ## stop the pools and beat that the scripts started
+	@./start_all_workers.sh stop
+
+celery-status: setup ## send a canary through every queue
+	@$(VENV)/python manage.py pools
+
+celery-purge: setup ## forget all queued messages (asks first; the database keeps the work)
+	@$(VENV)/python -m celery -A core.celery purge -Q import,email,campaigns,default

@@ -1,0 +1,1 @@
+"""Campaigns: their content, their launch, the ledger and the sending."""

@@ -1,0 +1,101 @@
+"""A campaign's content, while it is a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import User, Workspace
+from apps.campaigns.models import Campaign
+from apps.mailer.models import ContactList, Verdict
+from core.errors import Conflict, InvalidInput
+
+CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
+LARGEST_PART = 1_000_000
+_ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to")
+
+
+def create_campaign(*, workspace: Workspace, by: User | None, **content: Any) -> Campaign:
+    """`content`: the CONTENT fields, `lists` and `include_verdicts`. Raises InvalidInput."""
+    campaign = Campaign(workspace=workspace, created_by=by)
+    return _write(campaign, content)
+
+
+def update_campaign(*, campaign: Campaign, **content: Any) -> Campaign:
+    """Change a draft. Raises Conflict if it was launched or changed elsewhere, InvalidInput."""
+    with transaction.atomic():
+        current = Campaign.objects.select_for_update().get(pk=campaign.pk)
+        if not current.is_draft:
+            raise Conflict(_("This campaign was launched: its content cannot change any more."))
+        if current.updated_at != campaign.updated_at:
+            raise Conflict(
+                _("This campaign was changed in another window: reload the page to see it.")
+            )
+        return _write(campaign, content)
+
+
+def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
+    """A new draft with the same content and lists."""
+    content = {name: getattr(campaign, name) for name in CONTENT}
+    content["name"] = _("%(name)s (copy)") % {"name": campaign.name[:130]}
+    return create_campaign(
+        workspace=campaign.workspace,
+        by=by,
+        **content,
+        lists=campaign.lists.all(),
+        include_verdicts=campaign.include_verdicts,
+    )
+
+
+def delete_campaign(*, campaign: Campaign) -> None:
+    """Delete a draft. Raises Conflict for a launched campaign: its ledger is kept."""
+    deleted, _per_model = Campaign.objects.filter(
+        pk=campaign.pk, state=Campaign.State.DRAFT
+    ).delete()
+    if not deleted:
+        raise Conflict(_("Only a draft can be deleted."))
+
+
+def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
+    lists: Iterable[ContactList] | None = content.pop("lists", None)
+    verdicts = content.pop("include_verdicts", None)
+    for name, value in content.items():
+        if name not in CONTENT:
+            raise TypeError(f"not a campaign's content: {name}")
+        setattr(campaign, name, _clean(name, value or ""))
+    if verdicts is not None:
+        if not set(verdicts) <= set(Verdict.values):
+            raise InvalidInput(_("Choose which verdicts to include."))
+        campaign.include_verdicts = list(verdicts)
+    chosen = list(lists) if lists is not None else None
+    if chosen and any(one.workspace_id != campaign.workspace_id for one in chosen):
+        raise InvalidInput(_("This list does not exist."))
+    campaign.name = campaign.name or campaign.subject[:150] or _("Untitled campaign")
+    campaign.updated_at = timezone.now()
+    try:
+        campaign.clean_fields(
+            exclude=[field.name for field in Campaign._meta.fields if field.name not in CONTENT]
+        )
+    except ValidationError as error:
+        raise InvalidInput(" ".join(error.messages)) from error
+    with transaction.atomic():
+        campaign.save()
+        if chosen is not None:
+            campaign.lists.set(chosen)
+    return campaign
+
+
+def _clean(name: str, value: str) -> str:
+    """Headers take one line without control characters; bodies are bounded."""
+    if name in _ONE_LINE:
+        if any(ord(character) < 32 or ord(character) == 127 for character in value.strip()):
+            raise InvalidInput(_("A subject, name or address cannot hold line breaks."))
+        return value.strip()
+    if len(value) > LARGEST_PART:
+        raise InvalidInput(_("The letter is too large: at most 1 MB of HTML or text."))
+    return value.replace("\0", "")

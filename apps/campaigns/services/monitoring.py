@@ -1,0 +1,101 @@
+"""What beat does for campaigns: watch them move, start again what stopped, take back leases."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import redis
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.campaigns import selectors
+from apps.campaigns.models import Campaign, Delivery, TestSend
+from apps.campaigns.services import launch, ledger
+
+logger = logging.getLogger(__name__)
+
+State = Campaign.State
+STUCK_AFTER = timedelta(minutes=10)
+PREPARATION_LOST_AFTER = timedelta(minutes=2)
+TEST_LOST_AFTER = timedelta(minutes=1)
+
+
+def note_progress() -> int:
+    """Remember for each campaign in motion what its ledger says and when that last changed."""
+    campaigns = list(Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING]))
+    for campaign in campaigns:
+        ledger.finish(campaign.pk)
+        counts = selectors.status_counts(campaign)
+        if counts != campaign.progress:
+            Campaign.objects.filter(pk=campaign.pk).update(progress=counts, moved_at=timezone.now())
+    return len(campaigns)
+
+
+def restart_stuck_campaigns() -> int:
+    """Start again the campaigns whose rows have stopped moving, however long they take.
+
+    Rows that wait for their next attempt are no standstill.
+    """
+    note_progress()
+    before = timezone.now() - STUCK_AFTER
+    stuck = Campaign.objects.filter(
+        Q(state=State.CANCELLING) | Q(state=State.SENDING, pk__in=_with_queued_rows()),
+        moved_at__lt=before,
+    )
+    for campaign in stuck:
+        logger.warning(
+            "campaign %s has not moved since %s: %s", campaign.pk, campaign.moved_at,
+            campaign.progress,
+        )  # fmt: skip
+        ledger.expire_leases()
+        if campaign.state == State.CANCELLING:
+            ledger.cancel_waiting(campaign.pk)
+            ledger.finish(campaign.pk)
+        else:
+            launch.ring_sending([campaign.pk])
+    return len(stuck)
+
+
+def sweep() -> None:
+    """Find due work by its rows and ring for it: what Redis lost is found here."""
+    from apps.campaigns.tasks import send_campaign, send_single_email
+
+    now = timezone.now()
+    ledger.expire_leases()
+    ledger.queue_due()
+    lost = Campaign.objects.filter(
+        state=State.PREPARING, launched_at__lt=now - PREPARATION_LOST_AFTER
+    )
+    for campaign_id in lost.values_list("pk", flat=True):
+        send_campaign.delay(campaign_id)
+    in_motion = Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING])
+    for campaign_id in in_motion.values_list("pk", flat=True):
+        ledger.finish(campaign_id)
+    waiting = list(_with_queued_rows())
+    # Each chain of send tasks rings for its next link; only where too few are left ring anew.
+    if _queue_length("email") < settings.EMAIL_CONCURRENCY * len(waiting):
+        launch.ring_sending(waiting)
+    TestSend.objects.filter(
+        state=TestSend.State.SENDING, updated_at__lt=now - ledger.LEASE * 4
+    ).update(state=TestSend.State.UNKNOWN, updated_at=now)
+    tests = TestSend.objects.filter(
+        state=TestSend.State.QUEUED, created_at__lt=now - TEST_LOST_AFTER
+    )
+    for test_id in tests.values_list("pk", flat=True):
+        send_single_email.delay(test_send_id=test_id)
+
+
+def _with_queued_rows() -> list[int]:
+    """Campaigns being sent that have rows to send now."""
+    sending = Campaign.objects.filter(state=State.SENDING).values_list("pk", flat=True)
+    return [
+        campaign_id
+        for campaign_id in sending
+        if Delivery.objects.filter(campaign_id=campaign_id, status=Delivery.Status.QUEUED).exists()
+    ]
+
+
+def _queue_length(queue: str) -> int:
+    return int(redis.Redis.from_url(settings.REDIS_URL).llen(queue))

@@ -1,0 +1,43 @@
+"""The ledger's partitions: one for each 1,000 campaigns, made ahead of time."""
+
+from __future__ import annotations
+
+from django.db import connection, transaction
+
+CAMPAIGNS_IN_A_PARTITION = 1000
+
+
+def ensure_partition(campaign_id: int) -> bool:
+    """Make the partition that holds this campaign's rows where it is missing; whether it was.
+
+    Attaching a ready-made table takes a weak lock on the ledger, so that sending goes on.
+    """
+    start = campaign_id // CAMPAIGNS_IN_A_PARTITION * CAMPAIGNS_IN_A_PARTITION
+    end = start + CAMPAIGNS_IN_A_PARTITION
+    name = f"campaigns_delivery_p{start}"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s)", [name])
+        if cursor.fetchone()[0]:
+            return False
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
+        cursor.execute("SELECT to_regclass(%s)", [name])
+        if cursor.fetchone()[0]:
+            return False
+        cursor.execute(
+            f"CREATE TABLE {name} (LIKE campaigns_delivery INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+        )
+        cursor.execute(
+            f"ALTER TABLE campaigns_delivery ATTACH PARTITION {name} "
+            f"FOR VALUES FROM ({start}) TO ({end})"
+        )
+    return True
+
+
+def ensure_next_partitions() -> int:
+    """The partition of the newest campaign and the one after it; returns how many were made."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(max(id), 0) FROM campaigns_campaign")
+        newest = cursor.fetchone()[0]
+    return sum(
+        ensure_partition(campaign_id) for campaign_id in (newest, newest + CAMPAIGNS_IN_A_PARTITION)
+    )

@@ -1,0 +1,53 @@
+"""Tasks of campaigns. Messages carry ids and may be lost, repeated or late: the rows decide."""
+
+from __future__ import annotations
+
+from apps.campaigns.services import connections, launch, monitoring, partitions, sending
+from core.celery import app
+
+
+@app.task(name="apps.campaigns.tasks.send_campaign")
+def send_campaign(campaign_id: int) -> None:
+    """Take the audience into the ledger and ask for sending."""
+    launch.prepare_campaign(campaign_id)
+
+
+@app.task(name="apps.campaigns.tasks.send_email_batch", soft_time_limit=14 * 60, time_limit=15 * 60)
+def send_email_batch(campaign_id: int) -> None:
+    """Send for a few seconds, then queue up behind the others for the rest."""
+    if sending.send_batch(campaign_id):
+        send_email_batch.delay(campaign_id)
+
+
+@app.task(
+    name="apps.campaigns.tasks.send_single_email", soft_time_limit=14 * 60, time_limit=15 * 60
+)
+def send_single_email(
+    test_send_id: int | None = None,
+    campaign_id: int | None = None,
+    contact_id: int | None = None,
+) -> None:
+    """Send one test letter, or one row of the ledger that a person wants sent again."""
+    if test_send_id is not None:
+        sending.send_test_letter(test_send_id)
+    elif campaign_id is not None and contact_id is not None:
+        sending.send_one(campaign_id, contact_id)
+
+
+@app.task(name="apps.campaigns.tasks.monitor_campaign_progress")
+def monitor_campaign_progress() -> None:
+    """Note what the ledger says of each campaign in motion; keep partitions ahead."""
+    monitoring.note_progress()
+    partitions.ensure_next_partitions()
+
+
+@app.task(name="apps.campaigns.tasks.cleanup_stuck_campaigns")
+def cleanup_stuck_campaigns() -> None:
+    """Start again the campaigns whose rows have stopped moving."""
+    monitoring.restart_stuck_campaigns()
+
+
+@app.task(name="apps.campaigns.tasks.cleanup_smtp_connections")
+def cleanup_smtp_connections() -> None:
+    """Have every process close its idle SMTP connections."""
+    connections.close_idle_everywhere()

@@ -1,0 +1,25 @@
+from django.urls import path
+
+from apps.campaigns.views import campaigns, deliveries, editor
+
+app_name = "campaigns"
+urlpatterns = [
+    path("", campaigns.campaigns, name="list"),
+    path("new/", campaigns.create, name="create"),
+    path("audience/", campaigns.audience, name="audience"),
+    path("<int:pk>/", campaigns.detail, name="detail"),
+    path("<int:pk>/progress/", campaigns.progress, name="progress"),
+    path("<int:pk>/edit/", editor.edit, name="edit"),
+    path("<int:pk>/preview/", editor.preview, name="preview"),
+    path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
+    path("<int:pk>/test/", editor.test_send, name="test_send"),
+    path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
+    path("<int:pk>/launch/", campaigns.launch, name="launch"),
+    path("<int:pk>/pause/", campaigns.pause, name="pause"),
+    path("<int:pk>/resume/", campaigns.resume, name="resume"),
+    path("<int:pk>/cancel/", campaigns.cancel, name="cancel"),
+    path("<int:pk>/duplicate/", campaigns.duplicate, name="duplicate"),
+    path("<int:pk>/delete/", campaigns.delete, name="delete"),
+    path("<int:pk>/deliveries/", deliveries.deliveries, name="deliveries"),
+    path("<int:pk>/deliveries/<int:contact_pk>/retry/", deliveries.retry, name="retry"),
+]

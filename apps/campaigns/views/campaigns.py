@@ -1,0 +1,231 @@
+"""Campaigns from the first draft to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from apps.accounts.http import WorkspaceRequest, keyset_page
+from apps.campaigns import selectors
+from apps.campaigns.forms import AudienceForm, NewCampaignForm, version
+from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.services import campaigns as drafts
+from apps.campaigns.services import launch as launching
+from apps.mailer.models import ContactList
+from apps.senders.selectors import relay_of
+from core.errors import Conflict
+
+
+class LeftOut(NamedTuple):
+    label: Promise
+    page: str
+    query: str
+
+
+LEFT_OUT = {
+    "unsubscribed": LeftOut(
+        gettext_lazy("unsubscribed, bounced or complained"),
+        "mailer:contacts",
+        "?status=unsubscribed",
+    ),
+    "suppressed": LeftOut(gettext_lazy("on the suppression list"), "mailer:suppression", ""),
+    "valid": LeftOut(gettext_lazy("verified as valid"), "mailer:contacts", "?verdict=valid"),
+    "risky": LeftOut(gettext_lazy("risky addresses"), "mailer:contacts", "?verdict=risky"),
+    "invalid": LeftOut(gettext_lazy("invalid addresses"), "mailer:contacts", "?verdict=invalid"),
+    "unknown": LeftOut(
+        gettext_lazy("could not be verified so far"), "mailer:contacts", "?verdict=unknown"
+    ),
+    "unverified": LeftOut(gettext_lazy("not verified yet"), "mailer:contacts", "?verdict=none"),
+}
+# Always shown in the report, even when nothing went that way.
+OUTCOMES = (Delivery.Status.SENT, Delivery.Status.FAILED, Delivery.Status.UNKNOWN)
+OVER = (Campaign.State.FINISHED, Campaign.State.CANCELLED)
+
+
+def campaign_or_404(request: WorkspaceRequest, pk: int) -> Campaign:
+    return get_object_or_404(Campaign, pk=pk, workspace=request.workspace)
+
+
+def to_page(name: str, campaign: Campaign, request: WorkspaceRequest) -> HttpResponse:
+    return redirect(f"campaigns:{name}", request.workspace.slug, campaign.pk)
+
+
+@require_GET
+def campaigns(request: WorkspaceRequest) -> HttpResponse:
+    search = request.GET.get("search", "").strip()
+    state = request.GET.get("state", "")
+    if state not in Campaign.State:
+        state = ""
+    found = selectors.campaigns(request.workspace, search=search, state=state)
+    context = {
+        "page": keyset_page(request, found),
+        "search": search,
+        "state": state,
+        "states": Campaign.State.choices,
+    }
+    return render(request, "campaigns/list.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def create(request: WorkspaceRequest) -> HttpResponse:
+    form = NewCampaignForm(request.POST or None)
+    if form.is_valid():
+        content = {"name": form.cleaned_data["name"], **_usual_sender(request)}
+        campaign = drafts.create_campaign(workspace=request.workspace, by=request.user, **content)
+        return to_page("edit", campaign, request)
+    return render(request, "campaigns/create.html", {"form": form})
+
+
+def _usual_sender(request: WorkspaceRequest) -> dict[str, str]:
+    """The sender of the newest campaign: most workspaces write under one name."""
+    newest = selectors.campaigns(request.workspace).first()
+    if newest is None:
+        return {}
+    names = ("from_name", "from_email", "reply_to")
+    return {name: getattr(newest, name) for name in names}
+
+
+@require_GET
+def audience(request: WorkspaceRequest) -> HttpResponse:
+    """How many would get a letter to the chosen lists, and who is left out."""
+    form = AudienceForm(request.GET, workspace=request.workspace)
+    context: dict[str, Any] = {"new_tab": True}
+    if form.is_valid():
+        context |= _audience(
+            request, form.cleaned_data["lists"], form.cleaned_data["include_verdicts"]
+        )
+    return render(request, "campaigns/_audience.html", context)
+
+
+def _audience(
+    request: WorkspaceRequest, lists: Iterable[ContactList], verdicts: list[str]
+) -> dict[str, Any]:
+    """The audience, and (reason, count, address of the rows) of those left out."""
+    found = selectors.audience(
+        request.workspace, list_ids=[chosen.pk for chosen in lists], verdicts=verdicts
+    )
+    slug = request.workspace.slug
+    left_out = [
+        (
+            LEFT_OUT[reason].label,
+            count,
+            reverse(LEFT_OUT[reason].page, args=[slug]) + LEFT_OUT[reason].query,
+        )
+        for reason, count in found.left_out.items()
+    ]
+    return {"audience": found, "left_out": left_out}
+
+
+@require_GET
+def detail(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """The progress while it moves, the report afterwards; a draft opens in the editor."""
+    campaign = campaign_or_404(request, pk)
+    if campaign.is_draft:
+        return to_page("edit", campaign, request)
+    return render(request, "campaigns/detail.html", _report(request, campaign))
+
+
+@require_GET
+def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    return render(request, "campaigns/_progress.html", _report(request, campaign))
+
+
+def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:
+    progress = selectors.progress(campaign)
+    return {
+        "campaign": campaign,
+        "progress": progress,
+        "figures": [
+            (status, label, progress.counts[status])
+            for status, label in Delivery.Status.choices
+            if progress.counts[status] or status in OUTCOMES
+        ],
+        "failures": selectors.failure_reasons(campaign),
+        "lists": campaign.lists.order_by("name"),
+        "over": campaign.state in OVER,
+        # A paused campaign moves too: what was being handed over, and a colleague's Resume.
+        "moving": campaign.state not in OVER,
+        "sandbox": relay_of(request.workspace) is None,
+    }
+
+
+@require_http_methods(["GET", "POST"])
+def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if not campaign.is_draft:
+        # A second click, or a colleague's: that it is launched is the answer.
+        return to_page("detail", campaign, request)
+    if request.method == "POST":
+        if request.POST.get("version") != version(campaign):
+            raise Conflict(_("The draft was changed after you opened this page: look at it again."))
+        try:
+            launching.launch_campaign(campaign=campaign, by=request.user)
+        except Conflict:
+            campaign.refresh_from_db()
+            if campaign.is_draft:
+                raise
+        return to_page("detail", campaign, request)
+    lists = list(campaign.lists.order_by("name"))
+    context = {
+        "campaign": campaign,
+        "version": version(campaign),
+        "lists": lists,
+        "problems": launching.problems(campaign),
+        "relay": relay_of(request.workspace),
+        **_audience(request, lists, campaign.include_verdicts),
+    }
+    return render(request, "campaigns/launch.html", context)
+
+
+@require_POST
+def pause(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    launching.pause_campaign(campaign=campaign)
+    return to_page("detail", campaign, request)
+
+
+@require_POST
+def resume(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    launching.resume_campaign(campaign=campaign)
+    return to_page("detail", campaign, request)
+
+
+@require_http_methods(["GET", "POST"])
+def cancel(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if request.method == "POST":
+        launching.cancel_campaign(campaign=campaign)
+        return to_page("detail", campaign, request)
+    context = {"campaign": campaign, "progress": selectors.progress(campaign)}
+    return render(request, "campaigns/cancel.html", context)
+
+
+@require_POST
+def duplicate(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    copy = drafts.duplicate_campaign(campaign=campaign, by=request.user)
+    messages.success(request, _("This is a copy, as a draft."))
+    return to_page("edit", copy, request)
+
+
+@require_http_methods(["GET", "POST"])
+def delete(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if not campaign.is_draft:
+        raise Conflict(_("Only drafts can be deleted: this campaign has been launched."))
+    if request.method == "POST":
+        drafts.delete_campaign(campaign=campaign)
+        messages.success(request, _("The draft is deleted."))
+        return redirect("campaigns:list", request.workspace.slug)
+    return render(request, "campaigns/delete.html", {"campaign": campaign})

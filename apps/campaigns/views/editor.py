@@ -1,0 +1,193 @@
+"""The editor's views: the draft, its preview and its test sends."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_GET, require_http_methods
+
+from apps.accounts.http import WorkspaceRequest
+from apps.campaigns.forms import CampaignForm, TestSendForm, version
+from apps.campaigns.models import Campaign, TestSend
+from apps.campaigns.services.campaigns import update_campaign
+from apps.campaigns.services.testing import Preview, send_test
+from apps.campaigns.services.testing import preview as render_preview
+from apps.campaigns.views.campaigns import campaign_or_404, to_page
+from apps.mailer.models import Contact, ContactField
+from apps.senders.selectors import relay_of
+from core.errors import AppError, Conflict, InvalidInput
+
+SUGGESTED_CONTACTS = 20
+SHOWN_TESTS = 5
+
+# The letter may load its pictures, as it would in a mail program, and nothing else.
+LETTER_POLICY = (
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
+    "img-src data: https: http:; style-src 'unsafe-inline'; font-src https: data:; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
+DOCTYPE = re.compile(r"\A(?:\s*<!doctype[^>]*>)?", re.IGNORECASE)
+# Where the editor's save buttons lead.
+NEXT_PAGES = {"test": "test_send", "launch": "launch"}
+
+
+@require_http_methods(["GET", "POST"])
+def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if not campaign.is_draft:
+        messages.info(request, _("This campaign has been launched: its letter cannot change."))
+        return to_page("detail", campaign, request)
+    if request.method == "GET":
+        return _editor(request, campaign, CampaignForm.of(campaign))
+    form = CampaignForm(request.POST, workspace=request.workspace)
+    if not form.is_valid():
+        return _editor(request, campaign, form, status=422)
+    if form.cleaned_data["version"] != version(campaign):
+        return _stale_editor(request, campaign, form)
+    try:
+        update_campaign(campaign=campaign, **form.content())
+    except Conflict:
+        # Saved or launched elsewhere since the lines above have read it.
+        return _stale_editor(request, campaign_or_404(request, pk), form)
+    except InvalidInput as error:
+        form.add_error(None, error.message)
+        return _editor(request, campaign_or_404(request, pk), form, status=422)
+    if next_page := NEXT_PAGES.get(request.POST.get("next", "")):
+        return to_page(next_page, campaign, request)
+    messages.success(request, _("The draft is saved."))
+    return to_page("edit", campaign, request)
+
+
+def _stale_editor(
+    request: WorkspaceRequest, campaign: Campaign, form: CampaignForm
+) -> HttpResponse:
+    """What was written, not saved. The page carries the version of now: saving once more is a
+    decision, and goes through."""
+    if not campaign.is_draft:
+        raise Conflict(_("This campaign was launched: its content cannot change any more."))
+    data = form.data.copy()
+    data["version"] = version(campaign)
+    form.data = data
+    return _editor(request, campaign, form, status=409, stale=True)
+
+
+def _editor(
+    request: WorkspaceRequest,
+    campaign: Campaign,
+    form: CampaignForm,
+    *,
+    status: int = 200,
+    stale: bool = False,
+) -> HttpResponse:
+    context = {
+        "campaign": campaign,
+        "form": form,
+        "stale": stale,
+        "merge_fields": merge_fields(request),
+        "unsubscribe_code": '<a href="{{{{ unsubscribe_url }}}}">{}</a>'.format(_("Unsubscribe")),
+        "unsubscribe_text": "{{ unsubscribe_url }}",
+        "contacts": Contact.objects.filter(workspace=request.workspace).order_by("-id")[
+            :SUGGESTED_CONTACTS
+        ],
+    }
+    return render(request, "campaigns/edit.html", context, status=status)
+
+
+def merge_fields(request: WorkspaceRequest) -> list[tuple[str, str]]:
+    """(label, code) of what can be merged into a letter, with defaults where they read well."""
+    first_name = '{{{{ first_name | default: "{}" }}}}'.format(_("friend"))
+    own = ContactField.objects.filter(workspace=request.workspace).order_by("label")
+    return [
+        (_("First name"), first_name),
+        (_("Last name"), "{{ last_name }}"),
+        (_("Email"), "{{ email }}"),
+        *((field.label, f'{{{{ {field.key} | default: "" }}}}') for field in own),
+    ]
+
+
+@require_http_methods(["GET", "POST"])
+@xframe_options_sameorigin
+def preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """The letter as a document for the editor's frame: what is posted, else what is saved."""
+    campaign = _with_posted_content(request, campaign_or_404(request, pk))
+    try:
+        letter = _preview(request, campaign)
+        html = letter.html or format_html("<pre>{}</pre>", letter.text)
+    except AppError as error:
+        html = format_html("<p>{}</p>", error.message)
+    # Links open in tabs of their own. Before the doctype the tag would mean quirks mode.
+    html = DOCTYPE.sub(r'\g<0><base target="_blank">', html, count=1)
+    response = HttpResponse(html)
+    response["Content-Security-Policy"] = LETTER_POLICY
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@require_http_methods(["GET", "POST"])
+def preview_text(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """The subject and the plain text of the same letter, as a fragment."""
+    campaign = _with_posted_content(request, campaign_or_404(request, pk))
+    context: dict[str, Any] = {"campaign": campaign, "unknown_contact": ""}
+    try:
+        context["preview"] = _preview(request, campaign)
+    except AppError as error:
+        context["error"] = error
+    chosen = _preview_as(request)
+    if chosen and not _contact(request, chosen):
+        context["unknown_contact"] = chosen
+    return render(request, "campaigns/_preview_text.html", context)
+
+
+def _with_posted_content(request: WorkspaceRequest, campaign: Campaign) -> Campaign:
+    """The campaign with the form's content, unsaved and unchecked: drafts are often half-done."""
+    for name in ("subject", "html", "text"):
+        if name in request.POST:
+            setattr(campaign, name, request.POST[name])
+    # The preview shows no sender, and must not wait for one.
+    campaign.from_name, campaign.from_email, campaign.reply_to = "", "sender@example.com", ""
+    return campaign
+
+
+def _preview(request: WorkspaceRequest, campaign: Campaign) -> Preview:
+    return render_preview(campaign=campaign, contact=_contact(request, _preview_as(request)))
+
+
+def _preview_as(request: WorkspaceRequest) -> str:
+    values = request.POST if request.method == "POST" else request.GET
+    return values.get("preview_as", "").strip().lower()
+
+
+def _contact(request: WorkspaceRequest, email: str) -> Contact | None:
+    if not email:
+        return None
+    return Contact.objects.filter(workspace=request.workspace, email=email).first()
+
+
+@require_http_methods(["GET", "POST"])
+def test_send(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    form = TestSendForm(request.POST or None, initial={"to": request.user.email})
+    if form.is_valid():
+        send_test(campaign=campaign, to=form.cleaned_data["to"], by=request.user)
+        return to_page("test_send", campaign, request)
+    context = {
+        "campaign": campaign,
+        "form": form,
+        "tests": campaign.test_sends.order_by("-id")[:SHOWN_TESTS],
+        "sandbox": relay_of(request.workspace) is None,
+    }
+    return render(request, "campaigns/test_send.html", context)
+
+
+@require_GET
+def test_send_status(request: WorkspaceRequest, pk: int, test_pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    test = get_object_or_404(TestSend, pk=test_pk, campaign=campaign)
+    return render(request, "campaigns/_test_send.html", {"campaign": campaign, "test": test})

@@ -1,0 +1,163 @@
+"""Reads of the audience; every one takes the workspace or an object of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from apps.accounts.models import Workspace
+from apps.mailer.messages import file_fault_text, reason_text, reject_text
+from apps.mailer.models import Contact, ContactList, Import, ListMember, Verdict, Verification
+from apps.mailer.services import verification
+from mailkit.imports.rows import suggest_mapping
+
+__all__ = ["file_fault_text", "reason_text", "reject_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """`rows` read of `total_rows` (an estimate from the file's size, None where unknown).
+
+    `rate` is in rows a second; `seconds_left` None while it cannot be told. `checked` of
+    `to_check` contacts have their first answer; `verdicts` counts the answers so far.
+    """
+
+    rows: int
+    total_rows: int | None
+    rate: float
+    seconds_left: float | None
+    checked: int
+    to_check: int
+    verdicts: dict[str, int]
+
+    @property
+    def verified(self) -> bool:
+        return self.checked == self.to_check
+
+
+def lists_with_counts(workspace: Workspace) -> QuerySet[ContactList]:
+    """The workspace's lists by name, each with `members`."""
+    members = (
+        ListMember.objects.filter(list=OuterRef("pk"))
+        .order_by()
+        .values("list")
+        .annotate(number=Count("contact_id"))
+        .values("number")
+    )
+    return (
+        ContactList.objects.filter(workspace=workspace)
+        .annotate(members=Coalesce(Subquery(members), 0))
+        .order_by("name")
+    )
+
+
+def contacts(
+    workspace: Workspace,
+    *,
+    search: str = "",
+    list_id: int | None = None,
+    verdict: str = "",
+    status: str = "",
+) -> QuerySet[Contact]:
+    """Contacts, newest first. `verdict` "none" takes those not verified yet."""
+    found = Contact.objects.filter(workspace=workspace)
+    for word in search.split():
+        found = found.filter(
+            Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word)
+        )
+    if list_id is not None:
+        found = found.filter(memberships__list=list_id)
+    if verdict:
+        found = found.filter(verdict="" if verdict == "none" else verdict)
+    if status:
+        found = found.filter(status=status)
+    return found.order_by("-id")
+
+
+def suggested_mapping(job: Import) -> dict[int, str]:
+    """Column index to email, first_name, last_name or a custom field's key."""
+    return suggest_mapping(job.source["headers"], job.source["sample"])
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """`checked` of `to_check` contacts have their first answer."""
+
+    checked: int
+    to_check: int
+    finished: bool
+
+
+def check_progress(job: Import) -> CheckProgress:
+    """How far the checks of an import's contacts are."""
+    run = Verification.objects.filter(of_import=job).first()
+    if run is None:
+        return CheckProgress(0, 0, finished=False)
+    unanswered = verification.waiting(run.pk).count()
+    return CheckProgress(
+        checked=max(0, run.total - unanswered),
+        to_check=run.total,
+        finished=run.state == Verification.State.FINISHED,
+    )
+
+
+def import_progress(job: Import) -> ImportProgress:
+    """How far an import and the checks of its contacts are."""
+    checks = check_progress(job)
+    total = total_rows(job)
+    rate = _rate(job)
+    left = (total - job.checkpoint) / rate if total and rate and total >= job.checkpoint else None
+    return ImportProgress(
+        rows=job.checkpoint,
+        total_rows=total,
+        rate=rate,
+        seconds_left=left,
+        checked=checks.checked,
+        to_check=checks.to_check,
+        verdicts=verdict_counts(job),
+    )
+
+
+def verdict_counts(job: Import) -> dict[str, int]:
+    """The verdicts of the contacts that the import met; a contact without one counts nowhere."""
+    counts = dict(
+        Contact.objects.filter(importedcontact__of_import=job)
+        .order_by()
+        .values_list("verdict")
+        .annotate(number=Count("id"))
+    )
+    return {verdict: counts.get(verdict, 0) for verdict in Verdict.values}
+
+
+def reason_counts(job: Import) -> list[tuple[str, str, int]]:
+    """(verdict, reason, contacts) of the contacts that the import met, the most frequent first."""
+    return list(
+        Contact.objects.filter(importedcontact__of_import=job)
+        .order_by()
+        .values_list("verdict", "reason")
+        .annotate(number=Count("id"))
+        .order_by("-number", "reason")
+    )
+
+
+def total_rows(job: Import) -> int | None:
+    """Exact once the file is read, before that the file's size over that of the sample's rows."""
+    if job.state == Import.State.FINISHED:
+        return job.checkpoint
+    sample = job.source.get("sample") or []
+    if job.source.get("kind") != "csv" or not sample:
+        return None
+    encoding = job.source["encoding"]
+    rows = ["x".join([*row, "x"]).encode(encoding, "replace") for row in sample]
+    average = sum(map(len, rows)) / len(rows)
+    return max(job.checkpoint, round(job.source["size"] / average))
+
+
+def _rate(job: Import) -> float:
+    if not job.started_at:
+        return 0.0
+    seconds = ((job.finished_at or timezone.now()) - job.started_at).total_seconds()
+    return job.checkpoint / seconds if seconds > 0 else 0.0

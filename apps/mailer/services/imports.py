@@ -1,0 +1,142 @@
+"""Imports as a person sees them: upload, start, cancel, try again."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from django.core.files.base import File
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import User, Workspace
+from apps.mailer.messages import file_fault_text
+from apps.mailer.models import ContactField, ContactList, Import
+from core.errors import Conflict, InvalidInput
+from mailkit.imports.rows import MAX_KEY, TARGETS
+from mailkit.imports.sniff import sniff
+from mailkit.imports.table import FileFault, Source
+
+LARGEST_FILE = 2 * 1024**3
+_KEY = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def upload_file(*, workspace: Workspace, by: User | None, file: File[bytes]) -> Import:
+    """Keep the file and look into it. Raises InvalidInput, with nothing kept, if it is no table."""
+    name = Path(file.name or "file").name[-255:]
+    if (file.size or 0) > LARGEST_FILE:
+        raise InvalidInput(_("The file is larger than 2 GB: split it and upload the parts."))
+    job = Import(workspace=workspace, created_by=by, name=name)
+    # The name on disk is ours: what people call their files is no path.
+    job.file.save(f"{uuid.uuid4().hex}{Path(name).suffix[:10]}", file, save=False)
+    try:
+        source = sniff(Path(job.file.path), name=name)
+        if isinstance(source, FileFault):
+            raise InvalidInput(file_fault_text(source.code, source.line, source.detail))
+        job.source = asdict(source)
+        job.save()
+    except BaseException:
+        job.file.delete(save=False)
+        raise
+    return job
+
+
+def source_of(job: Import) -> Source:
+    stored = job.source
+    return Source(
+        **stored
+        | {
+            "headers": tuple(stored["headers"]),
+            "sample": tuple(tuple(row) for row in stored["sample"]),
+        }
+    )
+
+
+def start_import(
+    *,
+    job: Import,
+    contact_list: ContactList,
+    mapping: Mapping[int, str],
+    labels: Mapping[str, str],
+    level: str,
+) -> None:
+    """Queue an uploaded file. `mapping`: column index to email, first_name, last_name or a key.
+
+    Raises InvalidInput for a mapping without an email column, Conflict if it was started already.
+    """
+    _check_mapping(mapping, len(job.source["headers"]))
+    if level not in Import.Level.values:
+        raise InvalidInput(_("Choose how thoroughly the addresses are checked."))
+    if contact_list.workspace_id != job.workspace_id:
+        raise InvalidInput(_("This list does not exist."))
+    with transaction.atomic():
+        started = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED).update(
+            state=Import.State.QUEUED,
+            list=contact_list,
+            mapping={str(index): target for index, target in mapping.items()},
+            level=level,
+            lease_until=timezone.now(),
+        )
+        if not started:
+            raise Conflict(_("This import was started already."))
+        ContactField.objects.bulk_create(
+            [
+                ContactField(workspace=job.workspace, key=key, label=(labels.get(key) or key)[:100])
+                for key in mapping.values()
+                if key not in TARGETS
+            ],
+            ignore_conflicts=True,
+        )
+        transaction.on_commit(lambda: _ring(job))
+
+
+def cancel_import(*, job: Import) -> None:
+    """Stop before the next rows; what is imported stays. Raises Conflict once it is over."""
+    cancelled = Import.objects.filter(
+        pk=job.pk, state__in=[Import.State.UPLOADED, Import.State.QUEUED, Import.State.RUNNING]
+    ).update(state=Import.State.CANCELLED, token=None, lease_until=None, finished_at=timezone.now())
+    if not cancelled:
+        raise Conflict(_("This import is over already."))
+
+
+def retry_import(*, job: Import) -> None:
+    """Go on after a failure, from the last committed row. Raises Conflict otherwise."""
+    retried = Import.objects.filter(
+        pk=job.pk, state__in=[Import.State.FAILED, Import.State.CANCELLED], list__isnull=False
+    ).update(
+        state=Import.State.QUEUED,
+        lease_until=timezone.now(),
+        finished_at=None,
+        error_code="",
+        error_line=None,
+        error_detail="",
+    )
+    if not retried:
+        raise Conflict(_("Only a failed or cancelled import can go on."))
+    _ring(job)
+
+
+def _check_mapping(mapping: Mapping[int, str], columns: int) -> None:
+    targets = list(mapping.values())
+    if "email" not in targets:
+        raise InvalidInput(_("Choose the column that holds the email address."))
+    if len(set(targets)) != len(targets):
+        raise InvalidInput(_("Two columns go to the same field: choose one of them."))
+    for index, target in mapping.items():
+        if not 0 <= index < columns:
+            raise InvalidInput(_("The file has no column %(number)d.") % {"number": index + 1})
+        if len(target) > MAX_KEY or not _KEY.fullmatch(target):
+            raise InvalidInput(
+                _("“%(key)s” cannot name a field: use Latin letters, digits and _.")
+                % {"key": target[:50]}
+            )
+
+
+def _ring(job: Import) -> None:
+    from apps.mailer.tasks import import_contacts_async
+
+    import_contacts_async.delay(job.pk)

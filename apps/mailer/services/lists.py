@@ -1,0 +1,41 @@
+"""Contact lists."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.db.models.deletion import ProtectedError
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import Workspace
+from apps.mailer.models import ContactList, Import
+from core.errors import Conflict, InvalidInput
+
+
+def create_list(*, workspace: Workspace, name: str) -> ContactList:
+    """Raises InvalidInput for an empty, overlong or taken name."""
+    name = " ".join(name.split())
+    if not name or len(name) > 100:
+        raise InvalidInput(_("Give the list a name of at most 100 characters."))
+    try:
+        with transaction.atomic():
+            return ContactList.objects.create(workspace=workspace, name=name)
+    except IntegrityError as error:
+        raise InvalidInput(
+            _("There is already a list named “%(name)s”.") % {"name": name}
+        ) from error
+
+
+def get_or_create_list(*, workspace: Workspace, name: str) -> ContactList:
+    existing = ContactList.objects.filter(workspace=workspace, name=" ".join(name.split())).first()
+    return existing or create_list(workspace=workspace, name=name)
+
+
+def delete_list(*, contact_list: ContactList) -> None:
+    """Delete the list; its contacts stay. Raises Conflict while an import fills it."""
+    busy = [Import.State.QUEUED, Import.State.RUNNING]
+    if contact_list.imports.filter(state__in=busy).exists():
+        raise Conflict(_("An import is filling this list: wait for it, or cancel it first."))
+    try:
+        contact_list.delete()
+    except ProtectedError as error:
+        raise Conflict(_("This list is in use.")) from error

@@ -1,0 +1,21 @@
+"""Tasks of the import queue. Messages carry ids; the rows say what is left to do."""
+
+from __future__ import annotations
+
+from apps.mailer.services import importing, verification
+from core.celery import app
+
+
+@app.task(name="apps.mailer.tasks.import_contacts_async")
+def import_contacts_async(import_id: int) -> None:
+    """Import an uploaded file from its checkpoint on."""
+    importing.run_import(import_id)
+
+
+@app.task(
+    name="apps.mailer.tasks.validate_contact_batch", soft_time_limit=4 * 60, time_limit=5 * 60
+)
+def validate_contact_batch(verification_id: int) -> None:
+    """Check a batch of the contacts that are due, and ask for the next batch if there is one."""
+    if verification.validate_batch(verification_id):
+        verification.ring(verification_id)

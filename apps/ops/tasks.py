@@ -1,0 +1,21 @@
+"""Tasks of operations: the canary and the sweeper."""
+
+from __future__ import annotations
+
+from apps.campaigns.services import monitoring
+from apps.mailer.services import importing, verification
+from core.celery import app
+
+
+@app.task(name="test_celery", ignore_result=False)
+def test_celery() -> str:
+    """The canary: an answer shows that the pool of the queue it was sent to is alive."""
+    return "ok"
+
+
+@app.task(name="apps.ops.tasks.sweep_due_work")
+def sweep_due_work() -> None:
+    """Ring for every row that is due and has nobody working on it."""
+    monitoring.sweep()
+    importing.ring_abandoned_imports()
+    verification.ring_due_checks()

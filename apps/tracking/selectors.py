@@ -1,0 +1,57 @@
+"""What the dashboard shows at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+
+from apps.accounts.models import Workspace
+from apps.campaigns import selectors as campaign_selectors
+from apps.campaigns.models import Campaign
+from apps.campaigns.selectors import CampaignProgress
+from apps.mailer.models import Contact, Import, Verdict, Verification
+from apps.mailer.selectors import ImportProgress, import_progress
+
+SHOWN_CAMPAIGNS = 5
+SHOWN_IMPORTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Contacts by verdict; those without one are `unverified`. `code` filters the contacts page."""
+
+    total: int
+    verdicts: list[tuple[str, str, int]]
+    unverified: int
+
+
+def audience_health(workspace: Workspace) -> Health:
+    counts = dict(
+        Contact.objects.filter(workspace=workspace)
+        .order_by()
+        .values_list("verdict")
+        .annotate(number=Count("id"))
+    )
+    verdicts = [(code, str(label), counts.get(code, 0)) for code, label in Verdict.choices]
+    return Health(sum(counts.values()), verdicts, counts.get("", 0))
+
+
+def recent_campaigns(workspace: Workspace) -> list[tuple[Campaign, CampaignProgress | None]]:
+    """The newest campaigns with their progress; drafts have none."""
+    newest = campaign_selectors.campaigns(workspace)[:SHOWN_CAMPAIGNS]
+    return [
+        (campaign, None if campaign.is_draft else campaign_selectors.progress(campaign))
+        for campaign in newest
+    ]
+
+
+def running_imports(workspace: Workspace) -> list[tuple[Import, ImportProgress]]:
+    """Imports that are being read or whose contacts are being verified, the newest first."""
+    states = Import.State
+    running = Import.objects.filter(
+        Q(state__in=[states.QUEUED, states.RUNNING])
+        | Q(verification__state=Verification.State.RUNNING),
+        workspace=workspace,
+    ).order_by("-id")[:SHOWN_IMPORTS]
+    return [(job, import_progress(job)) for job in running]

@@ -1,0 +1,48 @@
+"""The workspace's first page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from apps.accounts.http import WorkspaceRequest
+from apps.campaigns.models import Campaign
+from apps.senders.selectors import relay_of
+from apps.tracking import selectors
+
+
+@require_GET
+def dashboard(request: WorkspaceRequest) -> HttpResponse:
+    health = selectors.audience_health(request.workspace)
+    campaigns = Campaign.objects.filter(workspace=request.workspace)
+    written = campaigns.exists()
+    launched = campaigns.exclude(state=Campaign.State.DRAFT).exists()
+    context = {
+        **_now(request),
+        "health": health,
+        "uploaded": health.total > 0,
+        "written": written,
+        "launched": launched,
+        "draft": campaigns.filter(state=Campaign.State.DRAFT).order_by("-id").first(),
+        "sandbox": relay_of(request.workspace) is None,
+    }
+    return render(request, "tracking/dashboard.html", context)
+
+
+@require_GET
+def dashboard_now(request: WorkspaceRequest) -> HttpResponse:
+    """The part of the dashboard that moves."""
+    return render(request, "tracking/_now.html", _now(request))
+
+
+def _now(request: WorkspaceRequest) -> dict[str, Any]:
+    campaigns = selectors.recent_campaigns(request.workspace)
+    imports = selectors.running_imports(request.workspace)
+    return {
+        "campaigns": campaigns,
+        "imports": imports,
+        "moving": bool(imports) or any(campaign.in_motion for campaign, _ in campaigns),
+    }

@@ -1,0 +1,121 @@
+"""Where this checkout keeps its state, and the ports and secrets it chose for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+PORT_FIELDS = ("postgres_port", "valkey_port", "manager_port", "web_port", "smtp_port", "dns_port")
+
+
+def local_dir() -> Path:
+    """The state folder: VASHSENDER_LOCAL, else `.local` in the checkout."""
+    return Path(os.environ.get("VASHSENDER_LOCAL") or BASE_DIR / ".local")
+
+
+@dataclass
+class Runtime:
+    """Ports and secrets of the embedded services, kept in `runtime.json` (mode 0600)."""
+
+    postgres_port: int
+    valkey_port: int
+    manager_port: int
+    web_port: int
+    smtp_port: int
+    dns_port: int
+    password: str
+    secret_key: str
+    demo_password: str
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql://app:{self.password}@127.0.0.1:{self.postgres_port}/app"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.valkey_port}/0"
+
+
+def load() -> Runtime:
+    """Read the runtime file, writing it with free ports and new secrets where it is missing."""
+    try:
+        stored = json.loads(_path().read_text())
+    except FileNotFoundError:
+        stored = {}
+    names = {field.name for field in fields(Runtime)}
+    values = {name: value for name, value in stored.items() if name in names}
+    if values.keys() != names:
+        values = {
+            "password": secrets.token_urlsafe(24),
+            "secret_key": secrets.token_urlsafe(50),
+            "demo_password": secrets.token_urlsafe(9),
+            **dict(zip(PORT_FIELDS, free_ports(len(PORT_FIELDS)), strict=True)),
+            **values,
+        }
+        _store(Runtime(**values))
+    return Runtime(**values)
+
+
+def choose_ports() -> Runtime:
+    """Replace each port that something else has taken since; call only while nothing of ours runs.
+
+    The web port is WEB_PORT where that is set, else 8000 if it is free.
+    """
+    runtime = load()
+    wanted_web = int(os.environ.get("WEB_PORT") or 8000)
+    if os.environ.get("WEB_PORT") or is_free(wanted_web):
+        runtime.web_port = wanted_web
+    for name in PORT_FIELDS:
+        if not is_free(getattr(runtime, name)) and not (
+            name == "web_port" and os.environ.get("WEB_PORT")
+        ):
+            setattr(runtime, name, free_ports(1)[0])
+    _store(runtime)
+    return runtime
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port, by TCP and by UDP."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports outside the kernel's ephemeral range, so no outgoing connection takes one."""
+    candidates: Iterable[int] = (20_000 + secrets.randbelow(10_000) for _ in range(10_000))
+    ports: list[int] = []
+    for port in candidates:
+        if port not in ports and is_free(port):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError("No free loopback port between 20000 and 30000.")
+
+
+def _path() -> Path:
+    return local_dir() / "runtime.json"
+
+
+def _store(runtime: Runtime) -> None:
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(runtime), file, indent=1)
+    temporary.replace(path)

@@ -1,0 +1,28 @@
+"""Where each app's pages live."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Alive: answers without touching the database."""
+    return HttpResponse("ok", content_type="text/plain")
+
+
+_workspace_pages = [
+    path("", include("apps.tracking.urls")),
+    path("audience/", include("apps.mailer.urls")),
+    path("campaigns/", include("apps.campaigns.urls")),
+    path("senders/", include("apps.senders.urls")),
+    path("sandbox/", include("apps.sandbox.urls")),
+]
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("", include("apps.accounts.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("w/<slug:workspace>/", include(_workspace_pages)),
+    path("u/", include("apps.tracking.public_urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,1 @@
+"""Composing mail, talking SMTP, verifying addresses, reading contact files. Framework-free."""

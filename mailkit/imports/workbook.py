@@ -1,0 +1,51 @@
+"""Rows of an XLSX workbook, parsed by a child process that may die without harm."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+from .delimited import Record
+from .table import FileFault
+
+_CHILD = Path(__file__).with_name("xlsx_child.py")
+# Out of memory, processor time or wall-clock time, in the order of `limit_resources`; the
+# kernel's out-of-memory killer and a hard CPU limit use SIGKILL.
+_OVER_LIMITS = (-signal.SIGABRT, -signal.SIGXCPU, -signal.SIGALRM, -signal.SIGKILL)
+
+
+def sheet_records(path: Path) -> Generator[Record | FileFault, None, None]:
+    """Every row with text, `line` being the sheet row; a `FileFault` can only come last.
+
+    Takes a subprocess and not multiprocessing, whose children Celery's daemonic workers
+    may not have. Closing the generator ends the child.
+    """
+    # -P: the script's folder must not shadow modules of the standard library.
+    command = [sys.executable, "-P", str(_CHILD), str(path.resolve())]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                if not line.endswith(b"\n"):
+                    break
+                message = json.loads(line)
+                if isinstance(message, list):
+                    number, cells = message
+                    fault = "line_too_long" if cells is None else None
+                    yield Record(number, cells or [], fault)
+                elif "fault" in message:
+                    yield FileFault(message["fault"], None, message["detail"])
+                    return
+                else:
+                    return
+            status = child.wait()
+            code = "too_large_xlsx" if status in _OVER_LIMITS else "damaged_xlsx"
+            yield FileFault(code, None, f"parser exit {status}")
+        finally:
+            child.kill()

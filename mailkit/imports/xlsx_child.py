@@ -1,0 +1,175 @@
+"""Print the first sheet of a workbook as JSON lines. Run as a script, under its own limits.
+
+`xlsx_child.py PATH` prints `[sheet row, [cell, …]]` for every row that has text (`null` in place
+of cells that are too long together), then `{"end": true}`; or `{"fault": code, "detail": word}`.
+
+A process of its own, because the parser reserves memory for the whole rectangle between the
+first and the last cell and aborts when it cannot get it. Imports nothing from the project.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import signal
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+
+# The parser takes 32 bytes for a cell and more for text: room for a million rows of 20 columns.
+MAX_MEMORY = 3 << 29
+MAX_CPU_SECONDS = 240
+MAX_LOAD_SECONDS = 240
+MAX_MEMBERS = 5_000
+MAX_DIRECTORY = 4 << 20
+MAX_UNPACKED = 2 << 30
+# Sheets of real contacts unpack to 5 to 40 times their size; deflate's own limit is 1032.
+MAX_RATIO = 200
+RATIO_MATTERS_FROM = 64 << 20
+# Excel's own; formatting alone can make a sheet of few columns this wide.
+MAX_WIDTH = 16_384
+MAX_ROW_TEXT = 1 << 20
+
+Cell = int | float | str | bool | time | date | datetime | timedelta
+
+_END_OF_DIRECTORY = b"PK\x05\x06"
+
+
+class Refused(Exception):
+    """The workbook is not going to be parsed: a code and a word about the reason."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+def limit_resources() -> None:
+    """Memory, processor and (until rows flow) wall-clock time, all fatal to this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # SIGALRM's default action ends the process even while the parser holds the interpreter lock.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(MAX_LOAD_SECONDS)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def check_archive(path: str) -> None:
+    """Refuse an archive that is broken, encrypted, a bomb, or holds a DTD."""
+    try:
+        _check_directory_size(path)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_sizes(members)
+            for member in members:
+                if member.filename.endswith((".xml", ".rels")):
+                    _check_prolog(archive, member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise Refused("damaged_xlsx", type(error).__name__) from error
+
+
+def _check_directory_size(path: str) -> None:
+    """zipfile makes an object of each entry, so look at the directory's size before that."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 65_557))
+        tail = file.read()
+    found = tail.rfind(_END_OF_DIRECTORY)
+    if found < 0 or len(tail) < found + 22:
+        raise Refused("damaged_xlsx", "truncated")
+    # A Zip64 archive says 0xffffffff here: no contact list has that many members either.
+    if int.from_bytes(tail[found + 12 : found + 16], "little") > MAX_DIRECTORY:
+        raise Refused("too_large_xlsx", "members")
+
+
+def _check_sizes(members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MAX_MEMBERS:
+        raise Refused("too_large_xlsx", "members")
+    if any(member.flag_bits & 1 for member in members):
+        raise Refused("encrypted_xlsx", "zip")
+    unpacked = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if unpacked > MAX_UNPACKED:
+        raise Refused("too_large_xlsx", "unpacked")
+    if unpacked > RATIO_MATTERS_FROM and unpacked > packed * MAX_RATIO:
+        raise Refused("too_large_xlsx", "ratio")
+
+
+def _check_prolog(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Office Open XML parts carry no DTD (ECMA-376 part 2), entity bombs do."""
+    with archive.open(member) as file:
+        if b"<!DOCTYPE" in file.read(4096):
+            raise Refused("damaged_xlsx", "doctype")
+
+
+def sheet_rows(path: str) -> Iterator[tuple[int, list[str]]]:
+    """(sheet row, cells) of the first visible worksheet that has any, without blank rows."""
+    import python_calamine as calamine  # after the limits are set
+
+    try:
+        workbook = calamine.load_workbook(path)
+        for index, meta in enumerate(workbook.sheets_metadata):
+            hidden = meta.visible != calamine.SheetVisibleEnum.Visible
+            if hidden or meta.typ != calamine.SheetTypeEnum.WorkSheet:
+                continue
+            sheet = workbook.get_sheet_by_index(index)
+            if sheet.start is None:
+                continue
+            if sheet.width > MAX_WIDTH:
+                raise Refused("too_many_columns", str(sheet.width))
+            for number, row in enumerate(sheet.iter_rows(), 1):
+                cells = [as_text(cell) for cell in row]
+                if any(cell and not cell.isspace() for cell in cells):
+                    yield number, cells
+            return
+    except calamine.PasswordError as error:
+        raise Refused("encrypted_xlsx", "password") from error
+    except calamine.CalamineError as error:
+        raise Refused("damaged_xlsx", type(error).__name__) from error
+
+
+def as_text(cell: Cell) -> str:
+    """What the person sees in the cell, near enough: 7 and not 7.0, ISO 8601 dates."""
+    if isinstance(cell, str):
+        # A workbook can spell NUL as _x0000_; no database text takes it.
+        return cell.replace("\0", " ")
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        # Excel keeps 15 significant digits, so up to there an integer is exact.
+        if math.isfinite(cell) and cell.is_integer() and abs(cell) < 1e15:
+            return str(int(cell))
+        return repr(cell)
+    if isinstance(cell, (datetime, date, time)):
+        return cell.isoformat()
+    return str(cell)
+
+
+def main(path: str) -> None:
+    limit_resources()
+    write = sys.stdout.write
+    loading = True
+    try:
+        check_archive(path)
+        for number, cells in sheet_rows(path):
+            if loading:
+                # From here on the time is the reader's, who may be slow.
+                signal.alarm(0)
+                loading = False
+            while cells and not cells[-1]:
+                cells.pop()
+            fits = sum(map(len, cells)) <= MAX_ROW_TEXT
+            write(json.dumps([number, cells if fits else None]) + "\n")
+        write('{"end": true}\n')
+    except Refused as refused:
+        write(json.dumps({"fault": refused.code, "detail": refused.detail}) + "\n")
+    except MemoryError:
+        write('{"fault": "too_large_xlsx", "detail": "memory"}\n')
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

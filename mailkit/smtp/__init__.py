@@ -1,0 +1,1 @@
+"""Speaking SMTP: outcomes, a pipelining client and a pool of kept connections."""

@@ -1,0 +1,191 @@
+"""A pool of kept SMTP connections to one endpoint, within one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mailkit.smtp.client import BeforeDot, Connection, Endpoint, Timeouts
+from mailkit.smtp.outcomes import SERVICE_CLOSING, Accepted, Broken, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """`open` counts the connections in use too; `sent` counts accepted messages."""
+
+    open: int
+    idle: int
+    sent: int
+
+
+class Pool:
+    """At most `max_connections` at a time; who asks first is served first.
+
+    A connection is given up after `max_messages` accepted messages, at `max_age` seconds,
+    and when it was idle for `max_idle` seconds (noticed on the next use or by `expire`,
+    which somebody has to call now and then: there is no background task).
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        max_connections: int = 10,
+        max_messages: int = 1000,
+        max_age: float = 300.0,
+        max_idle: float = 30.0,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if max_connections < 1 or max_messages < 1:
+            raise ValueError("a pool needs room for a connection and a message")
+        self._endpoint = endpoint
+        self._max_connections = max_connections
+        self._max_messages = max_messages
+        self._max_age = max_age
+        self._max_idle = max_idle
+        self._timeouts = timeouts
+        self._clock = clock
+        self._slots = asyncio.Semaphore(max_connections)
+        self._idle: list[Connection] = []  # the most recently used last
+        self._used = 0
+        self._sent = 0
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def send(
+        self,
+        envelope_from: str,
+        recipient: str,
+        message: bytes,
+        *,
+        before_dot: BeforeDot | None = None,
+    ) -> Accepted | Refused | Broken:
+        """Send one message on a kept or a new connection; see `Connection.send`.
+
+        A kept connection that turns out to be dead before it took the sender is replaced
+        once by a new one. Waits while all connections are in use.
+        """
+        async with self._slot():
+            kept = self._take_idle()
+            if kept is not None:
+                outcome = await self._send_on(kept, envelope_from, recipient, message, before_dot)
+                if not _was_dead(outcome):
+                    return outcome
+            fresh = await self._open()
+            if not isinstance(fresh, Connection):
+                return fresh
+            return await self._send_on(fresh, envelope_from, recipient, message, before_dot)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection | Refused | Broken]:
+        """Lend a connection, or say why there is none."""
+        async with self._slot():
+            lent = self._take_idle() or await self._open()
+            if not isinstance(lent, Connection):
+                yield lent
+                return
+            sent_before = lent.sent
+            try:
+                yield lent
+            finally:
+                self._give_back(lent, lent.sent - sent_before)
+
+    async def expire(self) -> None:
+        """Close the idle connections that are past `max_idle` or `max_age`, or dead."""
+        await self._close_where(lambda kept: not kept.alive or self._expired(kept))
+
+    async def close_idle(self, older_than: float = 0.0) -> None:
+        """Close the connections idle for at least `older_than` seconds."""
+        before = self._clock() - older_than
+        await self._close_where(lambda connection: connection.last_used <= before)
+
+    async def close(self) -> None:
+        """Wait for those in use, then close all. Using the pool after it is an error."""
+        self._closed = True
+        for _ in range(self._max_connections):
+            await self._slots.acquire()
+        await self._close_where(lambda _: True)
+
+    def stats(self) -> PoolStats:
+        return PoolStats(self._used + len(self._idle), len(self._idle), self._sent)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._closed:
+            raise RuntimeError("the pool is closed")
+        async with self._slots:
+            self._used += 1
+            try:
+                yield
+            finally:
+                self._used -= 1
+
+    async def _open(self) -> Connection | Refused | Broken:
+        return await Connection.open(self._endpoint, self._timeouts, self._clock)
+
+    async def _send_on(
+        self,
+        connection: Connection,
+        envelope_from: str,
+        recipient: str,
+        message: bytes,
+        before_dot: BeforeDot | None,
+    ) -> Accepted | Refused | Broken:
+        sent_before = connection.sent
+        try:
+            return await connection.send(envelope_from, recipient, message, before_dot=before_dot)
+        finally:
+            self._give_back(connection, connection.sent - sent_before)
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.alive and not self._expired(connection):
+                return connection
+            self._retire(connection)
+        return None
+
+    def _give_back(self, connection: Connection, sent: int) -> None:
+        self._sent += sent
+        if connection.alive and not self._spent(connection):
+            self._idle.append(connection)
+        else:
+            self._retire(connection)
+
+    def _spent(self, connection: Connection) -> bool:
+        age = self._clock() - connection.opened_at
+        return connection.sent >= self._max_messages or age >= self._max_age
+
+    def _expired(self, connection: Connection) -> bool:
+        idle = self._clock() - connection.last_used
+        return idle >= self._max_idle or self._spent(connection)
+
+    def _retire(self, connection: Connection) -> None:
+        """Say good-bye without making the next message wait for it."""
+        if not connection.alive:
+            connection.abort()
+            return
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
+
+    async def _close_where(self, chosen: Callable[[Connection], bool]) -> None:
+        leaving = [connection for connection in self._idle if chosen(connection)]
+        self._idle = [connection for connection in self._idle if connection not in leaving]
+        for connection in leaving:
+            self._retire(connection)
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes)
+
+
+def _was_dead(outcome: Accepted | Refused | Broken) -> bool:
+    """The server had hung up, or says only now that it does (421), with nothing sent yet."""
+    if isinstance(outcome, Accepted) or outcome.stage not in ("rset", "mail"):
+        return False
+    if isinstance(outcome, Broken):
+        return outcome.stage == "rset" or outcome.error == "closed"
+    return outcome.reply.code == SERVICE_CLOSING

@@ -1,0 +1,106 @@
+// Small state for Alpine's CSP build: components are registered here, markup only names them.
+
+document.addEventListener("alpine:init", () => {
+  Alpine.data("theme", theme);
+  Alpine.data("upload", upload);
+  Alpine.data("otherChoice", otherChoice);
+  Alpine.data("disclosure", disclosure);
+});
+
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+
+function storedTheme() {
+  try {
+    return localStorage.getItem("theme") || "system";
+  } catch {
+    return "system"; // storage may be blocked
+  }
+}
+
+function applyTheme(name) {
+  const dark = name === "dark" || (name === "system" && systemDark.matches);
+  document.documentElement.dataset.bsTheme = dark ? "dark" : "light";
+}
+
+systemDark.addEventListener("change", () => applyTheme(storedTheme()));
+
+function theme() {
+  return {
+    name: storedTheme(),
+    get isLight() { return String(this.name === "light"); },
+    get isDark() { return String(this.name === "dark"); },
+    get isSystem() { return String(this.name === "system"); },
+    choose(event) {
+      this.name = event.currentTarget.dataset.themeChoice;
+      try {
+        localStorage.setItem("theme", this.name);
+      } catch {
+        // it then lasts for this page only
+      }
+      applyTheme(this.name);
+    },
+  };
+}
+
+// A file form sent by htmx: shows how far the upload is; without scripts it is a plain form.
+function upload() {
+  return {
+    sending: false,
+    over: false,
+    percent: 0,
+    get isOver() { return this.over ? "is-over" : ""; },
+    get text() { return `${this.percent} %`; },
+    start() { this.sending = true; this.percent = 0; },
+    stop() { this.sending = false; },
+    progress(event) {
+      const { loaded, total, lengthComputable } = event.detail;
+      if (lengthComputable && total) this.percent = Math.floor((100 * loaded) / total);
+    },
+    dragOver(event) { event.preventDefault(); this.over = true; },
+    dragLeave() { this.over = false; },
+    drop(event) {
+      event.preventDefault();
+      this.over = false;
+      if (event.dataTransfer.files.length) {
+        this.$refs.file.files = event.dataTransfer.files;
+        this.$refs.file.dispatchEvent(new Event("change", { bubbles: true }));
+      }
+    },
+  };
+}
+
+// A select with a last resort ("New list…") that needs a name: shows the input for it.
+function otherChoice() {
+  return {
+    value: "",
+    init() { this.value = this.$refs.choice.value; },
+    change() { this.value = this.$refs.choice.value; },
+    get isOther() { return this.value === this.$root.dataset.other; },
+  };
+}
+
+function disclosure() {
+  return {
+    open: false,
+    init() { this.open = this.$el.dataset.open === "true"; },
+    toggle() { this.open = !this.open; },
+    get expanded() { return String(this.open); },
+  };
+}
+
+// Errors that the server wants shown (core.errors) come with a target; others change nothing.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.getResponseHeader("HX-Retarget")) event.detail.shouldSwap = true;
+  // A poll after the session's end is answered with the sign-in page: go there.
+  const signIn = document.body.dataset.signIn;
+  if (signIn && xhr.responseURL && new URL(xhr.responseURL).pathname === signIn) {
+    event.detail.shouldSwap = false;
+    location.reload();
+  }
+});
+
+// Submit a form of filters as soon as a choice is made.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
+});

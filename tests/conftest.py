@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.core.cache import cache
+from django.test import Client
+
+from apps.accounts.models import User, Workspace
+from tests.support import factories
+
+
+@pytest.fixture(autouse=True)
+def _own_media_folder(settings: LazySettings, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+@pytest.fixture(autouse=True)
+def _plain_static_files(settings: LazySettings) -> None:
+    # The manifest of hashed names exists only after collectstatic, which the stack runs.
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _clean_cache() -> Iterator[None]:
+    yield
+    cache.clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loopback_only() -> Iterator[None]:
+    """Refuse every connection that would leave the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6}:
+            try:
+                allowed = ipaddress.ip_address(address[0]).is_loopback
+            except ValueError:
+                allowed = address[0] == "localhost"
+            if not allowed:
+                raise RuntimeError(f"A test tried to reach {address}.")
+        connect(self, address)
+
+    socket.socket.connect = guarded  # type: ignore[method-assign]
+    yield
+    socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return factories.make_user("owner@example.com", name="Olga Owner")
+
+
+@pytest.fixture
+def workspace(owner: User) -> Workspace:
+    return factories.make_workspace(owner, name="Shop", slug="shop")
+
+
+@pytest.fixture
+def teammate(workspace: Workspace) -> User:
+    user = factories.make_user("teammate@example.com")
+    factories.make_member(workspace, user)
+    return user
+
+
+@pytest.fixture
+def outsider(db: None) -> User:
+    """A person with a workspace of their own and no part in `workspace`."""
+    user = factories.make_user("outsider@example.com")
+    factories.make_workspace(user, name="Elsewhere", slug="elsewhere")
+    return user
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], Client]:
+    def sign_in(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in
