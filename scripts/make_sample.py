@@ -70,9 +70,10 @@ SMALL_DOMAINS = [
 ]  # fmt: skip
 
 # How many of 2,000 rows: a local part's word at a normal domain, or a domain of one kind.
+# Left out are `dropalways`, which is tried again for a day, and `lost`, whose letters are unknown
+# for good: with neither, everything sent can be found in the inbox.
 WORDS = {
-    "nosuch": 30, "full": 24, "grey": 24, "busy": 14, "drop": 16, "blocked": 4, "dropalways": 3,
-    "lost": 4, "slow": 2,
+    "nosuch": 30, "full": 24, "grey": 24, "busy": 14, "drop": 16, "blocked": 4, "slow": 2,
 }  # fmt: skip
 DOMAINS = {
     "nosuch": 8, "full": 5, "grey": 6, "busy": 6, "drop": 6, "catchall": 24, "aonly": 12,

@@ -58,13 +58,13 @@ class CampaignForm(forms.Form):
         label=_("Lists"),
         queryset=ContactList.objects.none(),
         required=False,
-        widget=forms.CheckboxSelectMultiple,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
     include_verdicts = forms.MultipleChoiceField(
         label=_("Send to addresses that were found"),
         choices=MAILABLE,
         required=False,
-        widget=forms.CheckboxSelectMultiple,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
     html = forms.CharField(
         label=_("HTML"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})

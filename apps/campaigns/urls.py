@@ -9,6 +9,7 @@ urlpatterns = [
     path("audience/", campaigns.audience, name="audience"),
     path("<int:pk>/", campaigns.detail, name="detail"),
     path("<int:pk>/progress/", campaigns.progress, name="progress"),
+    path("<int:pk>/left-out/", campaigns.left_out, name="left_out"),
     path("<int:pk>/edit/", editor.edit, name="edit"),
     path("<int:pk>/preview/", editor.preview, name="preview"),
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),

@@ -9,7 +9,6 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 from django.utils.translation import gettext, gettext_lazy
-from django.utils.translation import pgettext_lazy as pgettext
 
 from apps.accounts.models import Workspace
 from apps.mailer import selectors
@@ -153,14 +152,14 @@ class MappingForm(forms.Form):
 
     def _add_columns(self) -> None:
         choices: list[tuple[str, Any]] = [
-            (SKIP, gettext_lazy("Skip this column")),
+            (SKIP, gettext_lazy("Skip")),
             ("email", gettext_lazy("Email")),
             ("first_name", gettext_lazy("First name")),
             ("last_name", gettext_lazy("Last name")),
         ]
         if self.custom:
             choices.append((gettext("Your fields"), list(self.custom.items())))
-        choices.append((NEW_FIELD, pgettext("column mapping", "New field…")))
+        choices.append((NEW_FIELD, gettext("New field…")))
         for index, header in enumerate(self.headers):
             shown = header or gettext("Column %(number)d") % {"number": index + 1}
             self.fields[f"target_{index}"] = forms.ChoiceField(

@@ -5,7 +5,7 @@ from apps.sandbox import views
 app_name = "sandbox"
 urlpatterns = [
     path("", views.inbox, name="inbox"),
-    path("new/", views.fresh, name="fresh"),
+    path("newer-than/<int:newest>/", views.fresh, name="fresh"),
     path("addresses/", views.addresses, name="addresses"),
     path("clear/", views.clear, name="clear"),
     path("<int:pk>/", views.message, name="message"),

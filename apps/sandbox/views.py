@@ -32,13 +32,10 @@ def inbox(request: WorkspaceRequest) -> HttpResponse:
 
 
 @require_GET
-def fresh(request: WorkspaceRequest) -> HttpResponse:
-    """The list again where something newer than `newest` has come; else nothing to swap."""
-    if str(selectors.newest_id(request.workspace)) == request.GET.get("newest"):
+def fresh(request: WorkspaceRequest, newest: int) -> HttpResponse:
+    """The list again where the newest message is another by now; else nothing to swap."""
+    if selectors.newest_id(request.workspace) == newest:
         return HttpResponse(status=204)
-    # The links of the list lead to the page, which knows nothing of `newest`.
-    request.GET = request.GET.copy()
-    request.GET.pop("newest", None)
     return render(request, "sandbox/_messages.html", _inbox_context(request))
 
 

@@ -11,7 +11,7 @@ from django import forms, template
 from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.contrib.staticfiles import finders
-from django.forms import BoundField
+from django.forms.boundfield import BoundField, BoundWidget
 from django.template import Context
 from django.urls import reverse
 from django.utils.html import format_html
@@ -119,6 +119,13 @@ def widget(field: BoundField) -> SafeString:
         css = "form-select"
     css = f"{css} {kind.attrs.get('class', '')}{' is-invalid' if field.errors else ''}"
     return field.as_widget(attrs={"class": " ".join(css.split())})
+
+
+@register.filter
+def check(choice: BoundWidget) -> SafeString:
+    """One radio button or checkbox of a group."""
+    choice.data["attrs"]["class"] = "form-check-input"
+    return choice.tag()
 
 
 @register.filter

@@ -24,6 +24,7 @@ __all__ = ["BeforeDot", "Connection", "Endpoint", "Timeouts"]
 BeforeDot = Callable[[], Awaitable[bool]]
 
 _BLOCK = 64 * 1024
+_END = b".\r\n"
 _UNSAFE_IN_PATH = re.compile(r"[\s<>\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -292,7 +293,7 @@ class Connection:
             self._wire.abort()
             return
         try:
-            await self._wire.write(b".\r\n", self._timeouts.data_block)
+            await self._wire.write(_END, self._timeouts.data_block)
             reply = await self._wire.read_reply(self._timeouts.data_done)
         except WireError:
             self._wire.abort()
@@ -306,7 +307,10 @@ class Connection:
         self, message: bytes, before_dot: BeforeDot | None
     ) -> Accepted | Refused | Broken:
         stuffed = _stuff(message)
-        last = max(len(stuffed) - _BLOCK, 0)
+        # With a question to ask first, nothing but the end waits for its answer: a server that
+        # hangs up in the middle shows it by then, and the letter can safely be sent again.
+        held_back = len(_END) if before_dot else _BLOCK
+        last = max(len(stuffed) - held_back, 0)
         after_dot = False
         try:
             for start in range(0, last, _BLOCK):

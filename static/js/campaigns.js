@@ -3,6 +3,7 @@
 
 const PREVIEW_DELAY = 500; // ms without a keystroke
 const PREVIEWED = ["subject", "html", "text", "preview_as"];
+let previews = 0;
 
 const editor = document.querySelector("[data-editor]");
 if (editor) {
@@ -44,6 +45,8 @@ function insertMergeFields(form) {
   const { subject, html, text } = form.elements;
   let last = html;
   for (const field of [subject, html, text]) {
+    // Until somebody puts the cursor elsewhere, it is at the end.
+    field.setSelectionRange(field.value.length, field.value.length);
     field.addEventListener("focus", () => { last = field; });
   }
   form.addEventListener("shown.bs.tab", (event) => {
@@ -78,8 +81,6 @@ function previewWhileWriting(form) {
     });
   });
 }
-
-let previews = 0;
 
 // Each preview gets a frame of its own, shown once it has loaded: no flicker, and no steps in
 // the browser's history as repeated loads of one frame would leave.

@@ -140,6 +140,14 @@ def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
     return render(request, "campaigns/_progress.html", _report(request, campaign))
 
 
+@require_GET
+def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """Who of the campaign's lists would not get it today, loaded after the page: it counts."""
+    campaign = campaign_or_404(request, pk)
+    found = _audience(request, campaign.lists.all(), campaign.include_verdicts)
+    return render(request, "campaigns/_left_out.html", {"left_out": found["left_out"]})
+
+
 def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:
     progress = selectors.progress(campaign)
     return {

@@ -15,10 +15,11 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.accounts.http import WorkspaceRequest
 from apps.campaigns.forms import CampaignForm, TestSendForm, version
+from apps.campaigns.letters import Preview
 from apps.campaigns.models import Campaign, TestSend
 from apps.campaigns.services.campaigns import update_campaign
-from apps.campaigns.services.testing import Preview, send_test
 from apps.campaigns.services.testing import preview as render_preview
+from apps.campaigns.services.testing import send_test
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
 from apps.mailer.models import Contact, ContactField
 from apps.senders.selectors import relay_of
@@ -50,12 +51,12 @@ def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _editor(request, campaign, form, status=422)
     if form.cleaned_data["version"] != version(campaign):
-        return _stale_editor(request, campaign, form)
+        return _stale_editor(request, campaign)
     try:
         update_campaign(campaign=campaign, **form.content())
     except Conflict:
         # Saved or launched elsewhere since the lines above have read it.
-        return _stale_editor(request, campaign_or_404(request, pk), form)
+        return _stale_editor(request, campaign_or_404(request, pk))
     except InvalidInput as error:
         form.add_error(None, error.message)
         return _editor(request, campaign_or_404(request, pk), form, status=422)
@@ -65,16 +66,14 @@ def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
     return to_page("edit", campaign, request)
 
 
-def _stale_editor(
-    request: WorkspaceRequest, campaign: Campaign, form: CampaignForm
-) -> HttpResponse:
+def _stale_editor(request: WorkspaceRequest, campaign: Campaign) -> HttpResponse:
     """What was written, not saved. The page carries the version of now: saving once more is a
     decision, and goes through."""
     if not campaign.is_draft:
         raise Conflict(_("This campaign was launched: its content cannot change any more."))
-    data = form.data.copy()
+    data = request.POST.copy()
     data["version"] = version(campaign)
-    form.data = data
+    form = CampaignForm(data, workspace=request.workspace)
     return _editor(request, campaign, form, status=409, stale=True)
 
 

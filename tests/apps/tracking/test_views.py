@@ -69,7 +69,7 @@ def test_figures_lead_to_their_rows(
     page = response.content.decode()
     health = response.context["health"]
     assert health.total == 6
-    assert dict((code, count) for code, _, count in health.verdicts)["valid"] == 4
+    assert {code: count for code, _, count in health.verdicts}["valid"] == 4
     assert health.unverified == 1
     assert "/w/shop/audience/?verdict=risky" in page
     assert f"/w/shop/campaigns/{campaign.pk}/deliveries/?status=failed" in page
