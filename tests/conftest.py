@@ -14,6 +14,8 @@ from django.test import Client
 from apps.accounts.models import User, Workspace
 from tests.support import factories
 
+pytest_plugins = ["tests.support.sandbox"]
+
 
 @pytest.fixture(autouse=True)
 def _own_media_folder(settings: LazySettings, tmp_path: Path) -> None:

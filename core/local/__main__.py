@@ -14,7 +14,8 @@ from core.local.stack import Stack, StackError, child_environment
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m core.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="run everything until Ctrl-C")
+    everything = commands.add_parser("up", help="run everything until Ctrl-C")
+    everything.add_argument("--empty", action="store_true", help="without the demo workspace")
     commands.add_parser("services", help="run PostgreSQL and Valkey alone until Ctrl-C")
     commands.add_parser("status", help="say whether it runs, and where")
     demo = commands.add_parser("demo", help="run the main job without a browser, then exit")
@@ -23,7 +24,9 @@ def main() -> int:
     try:
         if options.command == "demo":
             return run_demo(options.recipients)
-        return {"up": up, "services": services, "status": status}[options.command]()
+        if options.command == "up":
+            return up(demo_workspace=not options.empty)
+        return {"services": services, "status": status}[options.command]()
     except (StackError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -31,11 +34,12 @@ def main() -> int:
         return 130
 
 
-def up() -> int:
+def up(*, demo_workspace: bool) -> int:
     stack = Stack()
     try:
         with stack.running(say):
-            run("first_boot")
+            if demo_workspace:
+                run("first_boot")
             say(f"running at {stack.address}; logs in {stack.logs}; Ctrl-C stops it")
             stack.wait()
     except KeyboardInterrupt:

@@ -24,6 +24,8 @@ Connect = Callable[[str], Awaitable[Connection | Refused | Broken]]
 
 # RFC 5321 §5.1 wants at least two tried and allows a limit: a domain may list any number.
 _MOST_HOSTS = 5
+# Each costs a time-out; a server that has more of them is itself slow.
+_MOST_SLOW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ async def probe_domain(
     connect: opens a greeted connection to a mail host; it is called for the hosts in order of
     preference until one connects. sender: for MAIL FROM, may be empty. random_local: a local
     part that nobody has; it is asked about first. limit_per_connection: RCPT commands.
-    A connection that the server drops, or ends with 421, is replaced once; after that, and
-    after a time-out or a refused MAIL FROM, the addresses still open share that outcome.
+    A connection that the server drops, or ends with 421, is replaced once. A time-out on a
+    connection that has answered is that one address's, up to three times. After that, and after
+    any other time-out or a refused MAIL FROM, the addresses still open share that outcome.
     Raises ValueError for a domain without mail hosts and for an address of another domain.
     """
     if not facts.hosts:
@@ -83,7 +86,7 @@ async def probe_domain(
             failure = await inquiry.ask(host, connection)
         finally:
             await connection.close()
-        if failure is None:
+        if failure is None or inquiry.set_aside_slow(failure):
             continue
         if not (may_reconnect and _is_drop(failure)):
             inquiry.give_up(failure)
@@ -96,7 +99,8 @@ async def probe_domain(
 class _Inquiry:
     """The addresses still to be asked about and the answers so far.
 
-    made_up: the address for the catch-all check; None once it was asked.
+    made_up: the address for the catch-all check; None once it was asked. has_answered: whether
+    the server has said anything to RCPT on the connection at hand.
     """
 
     sender: str
@@ -105,6 +109,8 @@ class _Inquiry:
     waiting: deque[str] = field(default_factory=deque)
     results: dict[str, ProbeResult] = field(default_factory=dict)
     catch_all: bool | None = None
+    has_answered: bool = False
+    slow: int = 0
 
     def add(self, addresses: Iterable[Address]) -> None:
         for email in dict.fromkeys(address.email for address in addresses):
@@ -118,10 +124,20 @@ class _Inquiry:
             self.results[email] = replace(failure, email=email, catch_all=self.catch_all)
         self.waiting.clear()
 
+    def set_aside_slow(self, failure: ProbeResult) -> bool:
+        """Give a time-out to the one address asked about, if the others may fare better."""
+        if failure.error != "timeout" or not self.has_answered or self.slow == _MOST_SLOW:
+            return False
+        self.slow += 1
+        email = self.waiting.popleft()
+        self.results[email] = replace(failure, email=email, catch_all=self.catch_all)
+        return True
+
     async def ask(self, host: str, connection: Connection) -> ProbeResult | None:
         """Ask on one connection, up to its limit. Returns what ended it early, if anything."""
         self._set_aside_unsendable(host, connection)
         failure = await self._begin(host, connection)
+        self.has_answered = False
         asked = answered = 0
         while failure is None and self.waiting and asked < self.limit:
             asked += 1
@@ -135,6 +151,7 @@ class _Inquiry:
                 answered = 0
             else:
                 answered += 1
+                self.has_answered = True
                 self._record(host, email, answer)
         return failure
 

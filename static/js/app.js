@@ -4,7 +4,6 @@ document.addEventListener("alpine:init", () => {
   Alpine.data("theme", theme);
   Alpine.data("upload", upload);
   Alpine.data("otherChoice", otherChoice);
-  Alpine.data("disclosure", disclosure);
 });
 
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
@@ -76,15 +75,6 @@ function otherChoice() {
     init() { this.value = this.$refs.choice.value; },
     change() { this.value = this.$refs.choice.value; },
     get isOther() { return this.value === this.$root.dataset.other; },
-  };
-}
-
-function disclosure() {
-  return {
-    open: false,
-    init() { this.open = this.$el.dataset.open === "true"; },
-    toggle() { this.open = !this.open; },
-    get expanded() { return String(this.open); },
   };
 }
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -66,16 +67,45 @@ def run_import(import_id: int) -> None:
     )
     if not claimed:
         return
-    job = Import.objects.select_related("workspace").get(pk=import_id)
+    job = Import.objects.select_related("workspace").filter(pk=import_id, token=token).first()
+    if job is None:
+        return
     checks = verification.verification_of(job)
     try:
-        fault = _import_rows(job, checks)
+        with _lease_kept(job):
+            fault = _import_rows(job, checks)
     except LeaseLost:
         logger.info("import %s: cancelled or taken over", import_id)
         return
     _finish(job, fault)
     verification.finish_if_done(checks.pk)
     verification.ring(checks.pk)
+
+
+@contextmanager
+def _lease_kept(job: Import) -> Iterator[None]:
+    """Renew the lease meanwhile: parsing a workbook or skipping what is done may outlast it."""
+    over = threading.Event()
+
+    def renew() -> None:
+        try:
+            while not over.wait(LEASE.total_seconds() / 3):
+                _held(job).update(lease_until=timezone.now() + LEASE)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=renew, name=f"lease of import {job.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _held(job: Import) -> QuerySet[Import]:
+    """The import's row, as long as this worker holds it."""
+    return Import.objects.filter(pk=job.pk, token=job.token, state=Import.State.RUNNING)
 
 
 def _import_rows(job: Import, checks: Verification) -> FileFault | None:
@@ -112,9 +142,7 @@ def _commit(job: Import, checks: Verification, chunk: Chunk) -> None:
             for row in chunk.rejected
         )  # fmt: skip
         known_in_file = len(chunk.contacts) - created - updated - unchanged
-        moved = Import.objects.filter(
-            pk=job.pk, token=job.token, state=Import.State.RUNNING
-        ).update(
+        moved = _held(job).update(
             checkpoint=F("checkpoint") + chunk.rows,
             created=F("created") + created,
             updated=F("updated") + updated,
@@ -125,7 +153,11 @@ def _commit(job: Import, checks: Verification, chunk: Chunk) -> None:
         )
         if not moved:
             raise LeaseLost
-        Verification.objects.filter(pk=checks.pk).update(total=F("total") + to_check)
+        if to_check:
+            # A run may have finished while the import was cancelled or had failed.
+            Verification.objects.filter(pk=checks.pk).update(
+                total=F("total") + to_check, state=Verification.State.RUNNING, finished_at=None
+            )
     if to_check:
         verification.ring(checks.pk)
 
@@ -216,7 +248,7 @@ WHERE workspace_id = %(workspace)s AND email = ANY(%(emails)s)
 
 def _finish(job: Import, fault: FileFault | None) -> None:
     outcome = Import.State.FAILED if fault else Import.State.FINISHED
-    Import.objects.filter(pk=job.pk, token=job.token, state=Import.State.RUNNING).update(
+    _held(job).update(
         state=outcome,
         token=None,
         lease_until=None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
@@ -200,11 +201,30 @@ def test_a_server_that_drops_at_the_made_up_address_is_asked_about_the_real_ones
     assert server.asked.count("made-up@example.com") == 1
 
 
-def test_silence_is_a_timeout_and_not_asked_again():
+def test_silence_about_one_address_is_that_address_s_and_not_asked_again():
     server = SmtpServer(at(3, SILENCE))
     results = probe(["ann", "bob", "cat"], server, timeouts=Timeouts(rcpt=0.2, quit=0.2))
-    assert reasons(results) == {"ann": "mailbox_exists", "bob": "timeout", "cat": "timeout"}
+    assert reasons(results) == {
+        "ann": "mailbox_exists",
+        "bob": "timeout",
+        "cat": "mailbox_exists",
+    }
+    assert server.asked.count("bob@example.com") == 1
+
+
+def test_a_server_that_answers_nothing_is_not_asked_about_each_address():
+    server = SmtpServer(at(1, SILENCE, connections=9))
+    results = probe(["ann", "bob", "cat"], server, timeouts=Timeouts(rcpt=0.2, quit=0.2))
+    assert set(reasons(results).values()) == {"timeout"}
     assert server.connections == 1
+
+
+def test_a_server_with_many_slow_addresses_is_given_up():
+    server = SmtpServer(at(2, SILENCE, connections=9))
+    names = [f"p{number}" for number in range(20)]
+    results = probe(names, server, timeouts=Timeouts(rcpt=0.1, quit=0.1))
+    assert Counter(reasons(results).values())["timeout"] == 20 - 3
+    assert server.connections == 4
 
 
 def test_a_silent_server():
