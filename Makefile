@@ -29,7 +29,7 @@ status: setup ## say whether it runs, and where
 	@$(VENV)/python -m core.local status
 
 test: setup-dev ## the whole test suite
-	@$(VENV)/python -m pytest -n auto
+	@$(VENV)/python -m pytest -n auto --dist loadgroup
 
 check: setup-dev ## linters, types, import layers, migrations, translations
 	@scripts/check.sh

@@ -51,6 +51,8 @@ class GuardedScheduler(DatabaseScheduler):
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", [BEAT_LOCK]).fetchone()
         except psycopg.OperationalError as error:
             logger.warning("beat cannot reach the database: %s", error)
+            if self._connection is not None:
+                self._connection.close()
             self._connection = None
             return False
         if row and row[0]:

@@ -43,10 +43,13 @@ class WorkspaceCommand(AppCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.workspace = find_workspace(options["workspace"])
-        self.show(self.run(**options), as_json=options["json"])
+        result = self.run(**options)
+        self.show(result, as_json=options["json"])
+        if "error" in result:
+            raise CommandError(result["error"])
 
     def run(self, **options: Any) -> Mapping[str, Any]:
-        """Do the work; what it returns is printed."""
+        """Do the work; what it returns is printed, and an `error` in it fails the command."""
         raise NotImplementedError
 
     def show(self, result: Mapping[str, Any], *, as_json: bool) -> None:
@@ -92,7 +95,9 @@ def follow(label: str, read: Callable[[], tuple[int, int, bool]]) -> None:
             if (done, total) != last:
                 last, moved_at = (done, total), time.monotonic()
             if time.monotonic() - moved_at > STANDSTILL_SECONDS:
-                raise CommandError(f"{label}: nothing has moved for 15 minutes; are workers running?")
+                raise CommandError(
+                    f"{label}: nothing has moved for 15 minutes; are workers running?"
+                )
             time.sleep(POLL_SECONDS)
 
 

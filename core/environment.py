@@ -34,17 +34,21 @@ def words(name: str, default: str = "") -> list[str]:
 
 def database(url: str) -> dict[str, object]:
     """Django's settings of a database from `postgresql://user:password@host:port/name?option=…`."""
-    parts = urlsplit(url)
+    shape = "DATABASE_URL must look like postgresql://user:password@host:5432/name."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # Its words could quote a piece of the password.
+        raise ImproperlyConfigured(shape) from None
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
-        raise ImproperlyConfigured(
-            "DATABASE_URL must look like postgresql://user:password@host:5432/name."
-        )
+        raise ImproperlyConfigured(shape)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
+        "PORT": str(port or ""),
         "OPTIONS": dict(parse_qsl(parts.query)),
     }

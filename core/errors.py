@@ -70,4 +70,4 @@ def _page_before(request: HttpRequest) -> str:
     """The referring page of this site, so that the message appears where the action was tried."""
     referrer = request.headers.get("Referer", "")
     origin = f"{request.scheme}://{request.get_host()}/"
-    return "/" + referrer.removeprefix(origin) if referrer.startswith(origin) else "/"
+    return referrer if referrer.startswith(origin) else "/"

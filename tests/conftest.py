@@ -13,6 +13,22 @@ from django.test import Client
 
 from apps.accounts.models import User, Workspace
 from tests.support import factories
+from tests.support.stack import RunningStack, running_stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One xdist worker runs all tests of a stack: each stack is two dozen processes."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The whole service, as `make up` runs it, shared by the tests that need it."""
+    with running_stack() as running:
+        yield running
+
 
 pytest_plugins = ["tests.support.sandbox"]
 

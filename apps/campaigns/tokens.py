@@ -24,7 +24,9 @@ def sign(campaign_id: int, contact_id: int) -> str:
 def read(token: str) -> tuple[int, int] | None:
     """(campaign id, contact id), or None for a token that we did not sign."""
     try:
-        raw = base64.b64decode(token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        raw = base64.b64decode(
+            token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
+        )
     except (binascii.Error, ValueError):
         return None
     ids, signature = raw[: _IDS.size], raw[_IDS.size :]

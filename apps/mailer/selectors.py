@@ -95,12 +95,12 @@ def check_progress(job: Import) -> CheckProgress:
     """How far the checks of an import's contacts are."""
     run = Verification.objects.filter(of_import=job).first()
     if run is None:
-        return CheckProgress(0, 0, finished=False)
-    unanswered = verification.waiting(run.pk).count()
+        # Cancelled before its first row, there is nothing to check.
+        return CheckProgress(0, 0, finished=job.state == Import.State.CANCELLED)
+    finished = run.state == Verification.State.FINISHED
+    unanswered = 0 if finished else verification.waiting(run).count()
     return CheckProgress(
-        checked=max(0, run.total - unanswered),
-        to_check=run.total,
-        finished=run.state == Verification.State.FINISHED,
+        checked=max(0, run.total - unanswered), to_check=run.total, finished=finished
     )
 
 

@@ -36,7 +36,7 @@ def save_relay(
     A changed host, port or security forgets the stored password: it must not be sent to a
     server for which it was not given. Raises NotAllowed, InvalidInput.
     """
-    _require_owner(by)
+    _require_owner(workspace, by)
     host = host.strip().lower()
     _check_endpoint(host, port, security, username, password or "")
     _check_destination(host, port)
@@ -61,12 +61,12 @@ def save_relay(
 
 def delete_relay(*, workspace: Workspace, by: Membership) -> None:
     """Back to the sandbox. Raises NotAllowed."""
-    _require_owner(by)
+    _require_owner(workspace, by)
     Relay.objects.filter(workspace=workspace).delete()
 
 
-def _require_owner(by: Membership) -> None:
-    if not by.is_owner:
+def _require_owner(workspace: Workspace, by: Membership) -> None:
+    if not by.is_owner or by.workspace_id != workspace.pk:
         raise NotAllowed(_("Only an owner of the workspace can change its SMTP relay."))
 
 

@@ -6,24 +6,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.stack import RunningStack, running_stack
+from tests.support.stack import RunningStack
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs them all: each stack is a dozen processes."""
-    for item in items:
-        if "/e2e/" in str(item.path):
-            item.add_marker(pytest.mark.xdist_group("stack"))
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign
 from apps.mailer.models import ContactList, Verdict
 from core.errors import Conflict, InvalidInput
+from mailkit.addresses import Fault, parse_address
 
 CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
 LARGEST_PART = 1_000_000
@@ -54,11 +55,12 @@ def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
 
 def delete_campaign(*, campaign: Campaign) -> None:
     """Delete a draft. Raises Conflict for a launched campaign: its ledger is kept."""
-    deleted, _per_model = Campaign.objects.filter(
-        pk=campaign.pk, state=Campaign.State.DRAFT
-    ).delete()
-    if not deleted:
-        raise Conflict(_("Only a draft can be deleted."))
+    with transaction.atomic():
+        # Held until it is gone: a launch in between would leave a ledger without a campaign.
+        current = Campaign.objects.select_for_update().filter(pk=campaign.pk).first()
+        if current is None or not current.is_draft:
+            raise Conflict(_("Only a draft can be deleted."))
+        current.delete()
 
 
 def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
@@ -83,11 +85,23 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
         )
     except ValidationError as error:
         raise InvalidInput(" ".join(error.messages)) from error
+    for name in ("from_email", "reply_to"):
+        setattr(campaign, name, _stored_address(getattr(campaign, name)))
     with transaction.atomic():
         campaign.save()
         if chosen is not None:
             campaign.lists.set(chosen)
     return campaign
+
+
+def _stored_address(email: str) -> str:
+    """The form in which headers, envelopes and Message-IDs take an address: A-labels."""
+    if not email:
+        return ""
+    address = parse_address(email)
+    if isinstance(address, Fault):
+        raise InvalidInput(_("“%(email)s” is not an email address.") % {"email": email[:100]})
+    return address.email
 
 
 def _clean(name: str, value: str) -> str:

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
@@ -52,8 +53,8 @@ class Sender:
             try:
                 return future.result(timeout=10)
             except WaitTimeoutError:
-                if future.done():
-                    raise
+                if future.done():  # done just now, or it ended in a time-out of its own
+                    return future.result()
                 while_waiting()
 
     def pool(self, route: Route) -> Pool:
@@ -74,23 +75,23 @@ class Sender:
         last_cleanup = time.time()
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            for pool in self._pools.values():
+            # Copies: a new route can come in while one pool is being waited for.
+            for pool in list(self._pools.values()):
                 await pool.expire()
             try:
                 asked = float(await store.get(CLEANUP_KEY) or 0)
                 if asked > last_cleanup:
                     last_cleanup = asked
-                    for pool in self._pools.values():
+                    for pool in list(self._pools.values()):
                         await pool.close_idle()
                 await self._report(store)
             except redis.RedisError as error:
                 logger.warning("SMTP connections could not be reported: %s", error)
 
     async def _report(self, store: redis.asyncio.Redis) -> None:
-        open_now = {
-            f"{route.endpoint.host}:{route.endpoint.port}": pool.stats().open
-            for route, pool in self._pools.items()
-        }
+        open_now: Counter[str] = Counter()
+        for route, pool in self._pools.items():
+            open_now[f"{route.endpoint.host}:{route.endpoint.port}"] += pool.stats().open
         report = json.dumps({"at": time.time(), "open": open_now})
         await store.hset(REGISTRY, self._name, report)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one hand-off: the row's next status and the server's words."""
+    """What came of one hand-off: the row's next status and the server's words.
+
+    Deferred without a stage: its turn did not come, which counts as no attempt.
+    """
 
     contact_id: int
     status: str
@@ -74,16 +77,17 @@ def claim(campaign_id: int, token: uuid.UUID, limit: int) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE campaigns_delivery AS row
-            SET status = 'claimed', token = %(token)s, lease_until = now() + %(lease)s,
-                updated_at = now()
-            FROM (
+            WITH picked AS MATERIALIZED (  -- run once: a rescan would lock other rows
                 SELECT contact_id FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND status = 'queued'
                   AND EXISTS (SELECT FROM campaigns_campaign
                               WHERE id = %(campaign)s AND state = 'sending')
                 ORDER BY contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-            ) AS picked
+            )
+            UPDATE campaigns_delivery AS row
+            SET status = 'claimed', token = %(token)s, lease_until = now() + %(lease)s,
+                updated_at = now()
+            FROM picked
             WHERE row.campaign_id = %(campaign)s AND row.contact_id = picked.contact_id
             RETURNING row.contact_id, row.email, row.attempts
             """,
@@ -163,19 +167,27 @@ def renew(campaign_id: int, token: uuid.UUID) -> None:
 def settle(campaign_id: int, token: uuid.UUID, results: Sequence[Result]) -> None:
     """Write what the server said. A row that the sweeper gave up meanwhile is still ours to tell.
 
-    A row that is not held under the token any more is an incident: logged, left as it is.
+    What would be tried again ends where the campaign was cancelled. A row that is not held under
+    the token any more is an incident: logged, left as it is.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE campaigns_delivery AS row
-            SET status = new.status, stage = new.stage, code = new.code, reply = new.reply,
+            SET status = CASE
+                    WHEN new.status = 'deferred' AND campaign.state IN ('cancelling', 'cancelled')
+                        THEN 'cancelled'
+                    ELSE new.status END,
+                attempts = row.attempts - (new.status = 'deferred' AND new.stage = '')::int,
+                stage = new.stage, code = new.code, reply = new.reply,
                 next_attempt_at = new.next_attempt_at, token = NULL, lease_until = NULL,
                 updated_at = now()
             FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::int[], %s::text[],
                         %s::timestamptz[])
-                AS new (contact_id, status, stage, code, reply, next_attempt_at)
-            WHERE row.campaign_id = %s AND row.contact_id = new.contact_id AND row.token = %s
+                AS new (contact_id, status, stage, code, reply, next_attempt_at),
+                campaigns_campaign AS campaign
+            WHERE campaign.id = %s AND row.campaign_id = campaign.id
+              AND row.contact_id = new.contact_id AND row.token = %s
               AND row.status IN ('claimed', 'handing_off', 'unknown')
             """,
             [
@@ -204,30 +216,58 @@ def expire_leases() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE campaigns_delivery
-            SET status = CASE status WHEN 'claimed' THEN 'queued' ELSE 'unknown' END,
-                token = CASE status WHEN 'claimed' THEN NULL ELSE token END,
-                reply = CASE status WHEN 'claimed' THEN reply
+            WITH expired AS MATERIALIZED (  -- never waits for a lock, so it cannot deadlock
+                SELECT campaign_id, contact_id, status = 'claimed' AS untouched
+                FROM campaigns_delivery
+                WHERE status IN ('claimed', 'handing_off') AND lease_until < now()
+                FOR UPDATE SKIP LOCKED
+            )
+            UPDATE campaigns_delivery AS row
+            SET status = CASE WHEN untouched THEN 'queued' ELSE 'unknown' END,
+                token = CASE WHEN NOT untouched THEN token END,
+                stage = CASE WHEN untouched THEN stage ELSE '' END,
+                code = CASE WHEN untouched THEN code END,
+                reply = CASE WHEN untouched THEN reply
                         ELSE 'The process that was sending it died; it may have been accepted.' END,
                 lease_until = NULL, updated_at = now()
-            WHERE status IN ('claimed', 'handing_off') AND lease_until < now()
+            FROM expired
+            WHERE row.campaign_id = expired.campaign_id AND row.contact_id = expired.contact_id
             """
         )
         return cursor.rowcount
 
 
 def queue_due(campaign_id: int | None = None) -> int:
-    """Queue deferred rows whose time has come, of one campaign or of all."""
+    """Queue deferred rows whose time has come, of one campaign or of all.
+
+    A late answer can defer a row that was unknown when its campaign finished: the campaign is
+    open again then.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE campaigns_delivery SET status = 'queued', updated_at = now()
-            WHERE status = 'deferred' AND next_attempt_at <= now()
-              AND (%(campaign)s::bigint IS NULL OR campaign_id = %(campaign)s)
+            WITH due AS MATERIALIZED (  -- never waits for a lock, so it cannot deadlock
+                SELECT campaign_id, contact_id FROM campaigns_delivery
+                WHERE status = 'deferred' AND next_attempt_at <= now()
+                  AND (%(campaign)s::bigint IS NULL OR campaign_id = %(campaign)s)
+                FOR UPDATE SKIP LOCKED
+            ), queued AS (
+                UPDATE campaigns_delivery AS row
+                SET status = CASE WHEN campaign.state IN ('cancelling', 'cancelled')
+                        THEN 'cancelled' ELSE 'queued' END,
+                    updated_at = now()
+                FROM due JOIN campaigns_campaign campaign ON campaign.id = due.campaign_id
+                WHERE row.campaign_id = due.campaign_id AND row.contact_id = due.contact_id
+                RETURNING row.campaign_id
+            ), opened AS (
+                UPDATE campaigns_campaign SET state = 'sending', finished_at = NULL
+                WHERE state = 'finished' AND id IN (SELECT campaign_id FROM queued)
+            )
+            SELECT count(*) FROM queued
             """,
             {"campaign": campaign_id},
         )
-        return cursor.rowcount
+        return int(cursor.fetchone()[0])
 
 
 def queue_again(campaign_id: int, contact_id: int) -> bool:
@@ -276,7 +316,14 @@ def suppress_waiting(workspace_id: int, email: str) -> int:
 
 def finish(campaign_id: int) -> bool:
     """The campaign's final state, once every row of it is final; whether it was reached now."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # A retry holds the campaign's row while it queues a row of the ledger. Wait for it first:
+        # one statement that has to wait goes on with the ledger as it saw it before.
+        cursor.execute(
+            "SELECT FROM campaigns_campaign "
+            "WHERE id = %s AND state IN ('sending', 'cancelling') FOR UPDATE",
+            [campaign_id],
+        )
         cursor.execute(
             """
             UPDATE campaigns_campaign

@@ -71,7 +71,9 @@ def sweep() -> None:
     for campaign_id in lost.values_list("pk", flat=True):
         send_campaign.delay(campaign_id)
     in_motion = Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING])
-    for campaign_id in in_motion.values_list("pk", flat=True):
+    for campaign_id, state in in_motion.values_list("pk", "state"):
+        if state == State.CANCELLING:  # rows that came back from a process after the cancellation
+            ledger.cancel_waiting(campaign_id)
         ledger.finish(campaign_id)
     waiting = list(_with_queued_rows())
     # Each chain of send tasks rings for its next link; only where too few are left ring anew.

@@ -24,7 +24,8 @@ def ensure_partition(campaign_id: int) -> bool:
         if cursor.fetchone()[0]:
             return False
         cursor.execute(
-            f"CREATE TABLE {name} (LIKE campaigns_delivery INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+            f"CREATE TABLE {name} "
+            "(LIKE campaigns_delivery INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
         )
         cursor.execute(
             f"ALTER TABLE campaigns_delivery ATTACH PARTITION {name} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.campaigns.models import Campaign
@@ -20,12 +21,13 @@ def retry_delivery(*, campaign: Campaign, contact_id: int) -> None:
     from apps.campaigns.tasks import send_single_email
 
     with transaction.atomic():
-        Campaign.objects.filter(pk=campaign.pk, state=State.FINISHED).update(
-            state=State.SENDING, finished_at=None
-        )
-        open_again = Campaign.objects.filter(
-            pk=campaign.pk, state__in=[State.SENDING, State.PAUSED]
-        ).exists()
+        # Held to the end: the campaign must not finish in between.
+        current = Campaign.objects.select_for_update().get(pk=campaign.pk)
+        if current.state == State.FINISHED:
+            Campaign.objects.filter(pk=campaign.pk).update(
+                state=State.SENDING, finished_at=None, moved_at=timezone.now()
+            )
+        open_again = current.state in {State.FINISHED, State.SENDING, State.PAUSED}
         if not open_again or not ledger.queue_again(campaign.pk, contact_id):
             transaction.set_rollback(True)
             raise Conflict(_("This letter cannot be sent again: look at its status."))

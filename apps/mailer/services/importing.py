@@ -177,6 +177,7 @@ def _upsert(job: Import, checks: Verification, rows: list[ContactRow]) -> tuple[
         "list": job.list_id,
         "import": job.pk,
         "verification": checks.pk,
+        "level": checks.level,
         "stale": verification.STALE_AFTER,
         "emails": [row.email for row in rows],
         "first_names": [row.first_name for row in rows],
@@ -187,10 +188,13 @@ def _upsert(job: Import, checks: Verification, rows: list[ContactRow]) -> tuple[
         cursor.execute(_UPSERT, parameters)
         created, updated = _counts(cursor.fetchall())
         cursor.execute(_MEET, parameters)
-        met = cursor.rowcount
+        # These are locked by now, in one order. Touching others as well could deadlock.
+        parameters["met"] = met = [contact_id for (contact_id,) in cursor.fetchall()]
         cursor.execute(_JOIN_LIST, parameters)
         cursor.execute(_MARK_FOR_CHECK, parameters)
-        return created, updated, met - created - updated, cursor.rowcount
+        cursor.execute(_TO_CHECK, parameters)
+        (to_check,) = cursor.fetchone()
+        return created, updated, len(met) - created - updated, to_check
 
 
 def _counts(flags: Iterable[tuple[bool]]) -> tuple[int, int]:
@@ -230,19 +234,26 @@ INSERT INTO mailer_importedcontact (of_import_id, contact_id)
 SELECT %(import)s, id FROM mailer_contact
 WHERE workspace_id = %(workspace)s AND email = ANY(%(emails)s)
 ON CONFLICT DO NOTHING
+RETURNING contact_id
 """
 _JOIN_LIST = """
 INSERT INTO mailer_listmember (list_id, contact_id)
-SELECT %(list)s, id FROM mailer_contact
-WHERE workspace_id = %(workspace)s AND email = ANY(%(emails)s)
+SELECT %(list)s, unnest(%(met)s::bigint[])
 ON CONFLICT DO NOTHING
 """
+# What waits in a run at least as thorough is left to it: both runs get that answer.
 _MARK_FOR_CHECK = """
 UPDATE mailer_contact
 SET verification_id = %(verification)s, check_due_at = now(), check_attempts = 0
-WHERE workspace_id = %(workspace)s AND email = ANY(%(emails)s)
-  AND verification_id IS DISTINCT FROM %(verification)s
+WHERE id = ANY(%(met)s)
   AND (verdict IN ('', 'unknown') OR verified_at < now() - %(stale)s)
+  AND (check_due_at IS NULL OR NOT EXISTS (
+      SELECT FROM mailer_verification other
+      WHERE other.id = verification_id AND (other.level = 'full' OR %(level)s = 'quick')))
+"""
+_TO_CHECK = """
+SELECT count(*) FROM mailer_contact
+WHERE id = ANY(%(met)s) AND check_due_at IS NOT NULL AND check_attempts = 0
 """
 
 

@@ -27,7 +27,7 @@ _KEY = re.compile(r"[a-z][a-z0-9_]*")
 
 def upload_file(*, workspace: Workspace, by: User | None, file: File[bytes]) -> Import:
     """Keep the file and look into it. Raises InvalidInput, with nothing kept, if it is no table."""
-    name = Path(file.name or "file").name[-255:]
+    name = "".join(filter(str.isprintable, Path(file.name or "").name))[-255:] or "file"
     if (file.size or 0) > LARGEST_FILE:
         raise InvalidInput(_("The file is larger than 2 GB: split it and upload the parts."))
     job = Import(workspace=workspace, created_by=by, name=name)
@@ -43,6 +43,14 @@ def upload_file(*, workspace: Workspace, by: User | None, file: File[bytes]) -> 
         job.file.delete(save=False)
         raise
     return job
+
+
+def discard_upload(*, job: Import) -> None:
+    """Forget an upload that was not started, and its file. Raises Conflict otherwise."""
+    deleted, _per_model = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED).delete()
+    if not deleted:
+        raise Conflict(_("This import was started already."))
+    job.file.delete(save=False)
 
 
 def source_of(job: Import) -> Source:

@@ -7,7 +7,7 @@ from django.db.models.deletion import ProtectedError
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
-from apps.mailer.models import ContactList, Import
+from apps.mailer.models import ContactList, Import, Verification
 from core.errors import Conflict, InvalidInput
 
 
@@ -31,11 +31,19 @@ def get_or_create_list(*, workspace: Workspace, name: str) -> ContactList:
 
 
 def delete_list(*, contact_list: ContactList) -> None:
-    """Delete the list; its contacts stay. Raises Conflict while an import fills it."""
+    """Delete the list with its imports and their files; its contacts and their checks stay.
+
+    Raises Conflict while an import fills it.
+    """
     busy = [Import.State.QUEUED, Import.State.RUNNING]
     if contact_list.imports.filter(state__in=busy).exists():
         raise Conflict(_("An import is filling this list: wait for it, or cancel it first."))
+    files = [job.file for job in contact_list.imports.all()]
     try:
-        contact_list.delete()
+        with transaction.atomic():
+            Verification.objects.filter(of_import__list=contact_list).update(of_import=None)
+            contact_list.delete()
     except ProtectedError as error:
         raise Conflict(_("This list is in use.")) from error
+    for file in files:
+        file.delete(save=False)

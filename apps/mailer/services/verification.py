@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 import uvloop
 from django.conf import settings
-from django.db import connection
-from django.db.models import Q
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from dns.asyncresolver import Resolver
 
@@ -71,15 +71,17 @@ def verification_of(job: Import) -> Verification:
     return run
 
 
-def ring(verification_id: int) -> None:
+def ring(verification_id: int, *, after: timedelta = timedelta(0)) -> None:
     from apps.mailer.tasks import validate_contact_batch
 
-    validate_contact_batch.delay(verification_id)
+    validate_contact_batch.apply_async((verification_id,), countdown=after.total_seconds())
 
 
 def validate_batch(verification_id: int) -> bool:
     """Check up to BATCH contacts that are due; whether more may be due now."""
-    run = Verification.objects.select_related("workspace").get(pk=verification_id)
+    run = Verification.objects.select_related("workspace").filter(pk=verification_id).first()
+    if run is None:
+        return False
     contacts = _claim(run)
     if contacts:
         sandbox = relay_of(run.workspace) is None
@@ -87,32 +89,37 @@ def validate_batch(verification_id: int) -> bool:
             facts = _domain_facts({contact.domain for contact in contacts}, sandbox, runner)
             ready = [contact for contact in contacts if contact.domain in facts]
             checked = runner.run(_check(run.level, ready, facts, sandbox))
-        _settle(checked)
-        # Another worker asks about the domains that are left: its answer is for all.
-        Contact.objects.filter(
-            pk__in=[contact.pk for contact in contacts if contact.domain not in facts]
-        ).update(check_due_at=timezone.now() + _WAIT_FOR_FACTS)
+        _settle(run, checked)
+        if len(ready) < len(contacts):
+            # Another worker asks about the domains that are left: its answer is for all.
+            _postpone([contact.pk for contact in contacts if contact.domain not in facts])
+            ring(verification_id, after=_WAIT_FOR_FACTS)
     finish_if_done(verification_id)
     return bool(contacts)
 
 
 def finish_if_done(verification_id: int) -> None:
     """Finished once the import is over and every contact has had a first answer."""
+    run = Verification.objects.filter(pk=verification_id, state=Verification.State.RUNNING).first()
     importing = Import.objects.filter(
         verification=verification_id, state__in=[Import.State.QUEUED, Import.State.RUNNING]
     )
-    if importing.exists() or waiting(verification_id).exists():
+    if run is None or importing.exists() or waiting(run).exists():
         return
     Verification.objects.filter(pk=verification_id, state=Verification.State.RUNNING).update(
         state=Verification.State.FINISHED, finished_at=timezone.now()
     )
 
 
-def waiting(verification_id: int):
-    """Contacts of a run that still wait for their first answer."""
-    return Contact.objects.filter(
-        verification=verification_id, check_due_at__isnull=False, check_attempts=0
-    )
+def waiting(run: Verification) -> QuerySet[Contact]:
+    """Contacts of a run that still wait for their first answer.
+
+    Another import's run may check some of those that this run's import brought.
+    """
+    unanswered = Contact.objects.filter(check_due_at__isnull=False, check_attempts=0)
+    if run.of_import_id is None:
+        return unanswered.filter(verification=run)
+    return unanswered.filter(importedcontact__of_import=run.of_import_id)
 
 
 def ring_due_checks() -> int:
@@ -224,28 +231,48 @@ async def _check(
             by_domain[address.domain].append(address)
     probes: dict[str, ProbeResult] = {}
     if level == Import.Level.FULL:
-        limit = asyncio.Semaphore(DOMAINS_AT_ONCE)
-        resolver = _resolver(sandbox)
-
-        async def probe(domain: str) -> None:
-            if facts[domain].hosts and (not sandbox or _is_demo_domain(domain)):
-                async with limit:
-                    probes.update(await _probe(facts[domain], by_domain[domain], resolver, sandbox))
-
-        try:
-            async with asyncio.timeout(BATCH_SECONDS):
-                await asyncio.gather(*map(probe, by_domain))
-        except TimeoutError:
-            # What has no answer by now is asked again at its next due time.
-            contacts = [
-                contact
-                for contact in contacts
-                if contact.email in probes or not facts[contact.domain].hosts
-            ]
+        probes, not_asked = await _ask_servers(by_domain, facts, sandbox)
+        contacts = [contact for contact in contacts if contact.domain not in not_asked]
     return [
         _judge(contact, parsed[contact.pk], facts.get(contact.domain), probes, level)
         for contact in contacts
     ]
+
+
+async def _ask_servers(
+    by_domain: dict[str, list[Address]], facts: dict[str, DomainFacts], sandbox: bool
+) -> tuple[dict[str, ProbeResult], set[str]]:
+    """What mail servers say within BATCH_SECONDS, and the domains whose turn did not come.
+
+    A server that takes all the time has timed out: left open, its contacts would come back
+    for ever.
+    """
+    resolver = _resolver(sandbox)
+    limit = asyncio.Semaphore(DOMAINS_AT_ONCE)
+    probes: dict[str, ProbeResult] = {}
+    waiting = {
+        domain
+        for domain in by_domain
+        if facts[domain].hosts and (not sandbox or _is_demo_domain(domain))
+    }
+    asking: set[str] = set()
+
+    async def ask(domain: str) -> None:
+        async with limit:
+            waiting.discard(domain)
+            asking.add(domain)
+            probes.update(await _probe(facts[domain], by_domain[domain], resolver, sandbox))
+            asking.discard(domain)
+
+    try:
+        async with asyncio.timeout(BATCH_SECONDS):
+            await asyncio.gather(*map(ask, sorted(waiting)))
+    except TimeoutError:
+        for address in (address for domain in asking for address in by_domain[domain]):
+            probes[address.email] = ProbeResult(
+                address.email, None, None, "", "rcpt", None, None, "timeout"
+            )
+    return probes, waiting
 
 
 def _judge(
@@ -304,22 +331,40 @@ def _may_connect(address: str) -> bool:
     return settings.PRIVATE_RELAYS or is_public_address(address)
 
 
-def _settle(checked: Sequence[Checked]) -> None:
+def _postpone(contact_ids: Sequence[int]) -> None:
+    with transaction.atomic():
+        # In the order of imports, or both could deadlock.
+        list(Contact.objects.filter(pk__in=contact_ids).order_by("email").select_for_update())
+        Contact.objects.filter(pk__in=contact_ids).update(
+            check_due_at=timezone.now() + _WAIT_FOR_FACTS
+        )
+
+
+def _settle(run: Verification, checked: Sequence[Checked]) -> None:
+    """Write the verdicts, save where another run has taken the contact over meanwhile."""
+    ids = [one.contact_id for one in checked]
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH locked AS MATERIALIZED (
+                SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s)
+                ORDER BY email FOR UPDATE)  -- the order of imports, or both could deadlock
             UPDATE mailer_contact
             SET verdict = new.verdict, reason = new.reason, evidence = new.evidence::jsonb,
                 check_due_at = new.due, check_attempts = check_attempts + 1, verified_at = now()
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
-                AS new (id, verdict, reason, evidence, due)
-            WHERE mailer_contact.id = new.id AND check_due_at IS NOT NULL
+            FROM locked JOIN unnest(
+                    %(ids)s::bigint[], %(verdicts)s::text[], %(reasons)s::text[],
+                    %(evidence)s::text[], %(due)s::timestamptz[])
+                AS new (id, verdict, reason, evidence, due) USING (id)
+            WHERE mailer_contact.id = new.id AND verification_id = %(run)s
+              AND check_due_at IS NOT NULL
             """,
-            [
-                [one.contact_id for one in checked],
-                [one.verdict.verdict for one in checked],
-                [one.verdict.reason for one in checked],
-                [json.dumps(asdict(one.verdict.evidence)) for one in checked],
-                [one.next_check_at for one in checked],
-            ],
+            {
+                "run": run.pk,
+                "ids": ids,
+                "verdicts": [one.verdict.verdict for one in checked],
+                "reasons": [one.verdict.reason for one in checked],
+                "evidence": [json.dumps(asdict(one.verdict.evidence)) for one in checked],
+                "due": [one.next_check_at for one in checked],
+            },
         )

@@ -13,6 +13,7 @@ from apps.mailer import selectors
 from apps.mailer.models import Import
 from apps.mailer.services import imports, lists
 from core.cli import WorkspaceCommand, follow
+from core.errors import AppError
 from mailkit.imports.rows import TARGETS, field_key
 
 
@@ -35,6 +36,16 @@ class Command(WorkspaceCommand):
             raise CommandError(f"There is no file {path}.")
         with path.open("rb") as file:
             job = imports.upload_file(workspace=self.workspace, by=None, file=File(file, path.name))
+        try:
+            self.start(job, options)
+        except (AppError, CommandError):
+            imports.discard_upload(job=job)
+            raise
+        if options["wait"]:
+            wait_for_import(job)
+        return outcome(job)
+
+    def start(self, job: Import, options: Mapping[str, Any]) -> None:
         mapping = parse_mapping(options["map"], job) or selectors.suggested_mapping(job)
         headers = job.source["headers"]
         imports.start_import(
@@ -44,9 +55,6 @@ class Command(WorkspaceCommand):
             labels={key: headers[index] for index, key in mapping.items() if key not in TARGETS},
             level=options["level"],
         )
-        if options["wait"]:
-            wait_for_import(job)
-        return outcome(job)
 
 
 def parse_mapping(pairs: list[str], job: Import) -> dict[int, str]:

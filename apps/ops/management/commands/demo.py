@@ -23,9 +23,7 @@ class Command(AppCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["recipients"] < 100:
             raise CommandError("--recipients is at least 100.")
-        password = (
-            runtime.load().demo_password if settings.EMBEDDED else secrets.token_urlsafe(9)
-        )
+        password = runtime.load().demo_password if settings.EMBEDDED else secrets.token_urlsafe(9)
         user = demo.demo_user(password)
         outcome = demo.run(
             workspace=demo.fresh_workspace(user), by=user, recipients=options["recipients"]

@@ -19,9 +19,7 @@ class Command(AppCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # In the embedded mode the password is kept beside the database, to be shown again.
-        password = (
-            runtime.load().demo_password if settings.EMBEDDED else secrets.token_urlsafe(9)
-        )
+        password = runtime.load().demo_password if settings.EMBEDDED else secrets.token_urlsafe(9)
         if not Workspace.objects.exists():
             self._run_demo(demo.demo_user(password))
         user = User.objects.filter(email="demo@sandbox.test").first()
