@@ -16,7 +16,7 @@ def encrypt(value: str) -> bytes:
     return _fernet().encrypt(value.encode()) if value else b""
 
 
-def decrypt(token: bytes) -> str:
+def decrypt(token: bytes | memoryview) -> str:
     """Raises cryptography.fernet.InvalidToken for a token of other keys or a damaged one."""
     return _fernet().decrypt(bytes(token)).decode() if token else ""
 

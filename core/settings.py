@@ -57,6 +57,7 @@ PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
 RETRY_FOR_HOURS = environment.number("RETRY_FOR_HOURS", 24, least=1)
+IMPORT_CONCURRENCY = environment.number("IMPORT_CONCURRENCY", 2, least=1)
 EMAIL_CONCURRENCY = environment.number("EMAIL_CONCURRENCY", 4, least=1)
 DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "VashSender <noreply@sandbox.test>")
 
@@ -153,6 +154,7 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_ADAPTER = "apps.accounts.adapter.AccountAdapter"
 SIGNUP_OPEN = environment.flag("SIGNUP_OPEN")
 LOGIN_URL = "account_login"
@@ -176,6 +178,8 @@ STORAGES = {
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# The mapping page of the widest file: two fields for each of 1,000 columns.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_100
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -91,7 +92,7 @@ def find_npm() -> tuple[Path, dict[str, str]]:
     return BIN / "npm", environment
 
 
-def copy_vendor_files(manifest: dict) -> None:
+def copy_vendor_files(manifest: dict[str, Any]) -> None:
     modules, vendor = ROOT / "node_modules", LOCAL / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
     files = dict(manifest["vendor"])

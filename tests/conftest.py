@@ -68,7 +68,7 @@ def _loopback_only() -> Iterator[None]:
                 raise RuntimeError(f"A test tried to reach {address}.")
         connect(self, address)
 
-    socket.socket.connect = guarded  # type: ignore[method-assign]
+    socket.socket.connect = guarded  # type: ignore[method-assign, assignment]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
 

@@ -10,6 +10,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone, translation
 
+from apps.accounts.http import WorkspaceRequest
 from apps.accounts.models import Membership
 
 
@@ -44,7 +45,7 @@ class WorkspaceMiddleware:
 
     def process_view(
         self,
-        request: HttpRequest,
+        request: WorkspaceRequest,
         view: Callable[..., HttpResponse],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

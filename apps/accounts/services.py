@@ -30,8 +30,14 @@ def open_account(
             user = User.objects.create_user(
                 address.email, password, is_staff=operator, is_superuser=operator
             )
+        return add_workspace(owner=user, name=name)
+
+
+def add_workspace(*, owner: User, name: str) -> Workspace:
+    """A new workspace with one member."""
+    with transaction.atomic():
         workspace = Workspace.objects.create(name=name, slug=_free_slug(name))
-        Membership.objects.create(workspace=workspace, user=user, role=Membership.Role.OWNER)
+        Membership.objects.create(workspace=workspace, user=owner, role=Membership.Role.OWNER)
     return workspace
 
 

@@ -11,7 +11,6 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.mailer.messages import file_fault_text, reason_text, reject_text
 from apps.mailer.models import Contact, ContactList, Import, ListMember, Verdict, Verification
-from apps.mailer.services import verification
 from mailkit.imports.rows import suggest_mapping
 
 __all__ = ["file_fault_text", "reason_text", "reject_text"]
@@ -98,10 +97,28 @@ def check_progress(job: Import) -> CheckProgress:
         # Cancelled before its first row, there is nothing to check.
         return CheckProgress(0, 0, finished=job.state == Import.State.CANCELLED)
     finished = run.state == Verification.State.FINISHED
-    unanswered = 0 if finished else verification.waiting(run).count()
+    unanswered = 0 if finished else sum(some.count() for some in waiting(run))
     return CheckProgress(
         checked=max(0, run.total - unanswered), to_check=run.total, finished=finished
     )
+
+
+def waiting(run: Verification) -> list[QuerySet[Contact]]:
+    """Contacts of a run that still wait for their first answer: its own, and those of its
+    import that another run of the workspace checks.
+    """
+    unanswered = Contact.objects.filter(check_due_at__isnull=False, check_attempts=0)
+    found = [unanswered.filter(verification=run)]
+    others = list(
+        Verification.objects.filter(workspace=run.workspace_id, state=run.State.RUNNING)
+        .exclude(pk=run.pk)
+        .values_list("pk", flat=True)
+    )
+    if others and run.of_import_id:
+        found.append(
+            unanswered.filter(verification__in=others, importedcontact__of_import=run.of_import_id)
+        )
+    return found
 
 
 def import_progress(job: Import) -> ImportProgress:
@@ -153,7 +170,8 @@ def total_rows(job: Import) -> int | None:
     encoding = job.source["encoding"]
     rows = ["x".join([*row, "x"]).encode(encoding, "replace") for row in sample]
     average = sum(map(len, rows)) / len(rows)
-    return max(job.checkpoint, round(job.source["size"] / average))
+    size: int = job.source["size"]
+    return max(job.checkpoint, round(size / average))
 
 
 def _rate(job: Import) -> float:

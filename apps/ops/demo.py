@@ -23,7 +23,7 @@ from apps.campaigns.services import launch
 from apps.campaigns.services.campaigns import create_campaign
 from apps.mailer import selectors as audience
 from apps.mailer.management.commands.import_contacts import wait_for_import
-from apps.mailer.models import Import
+from apps.mailer.models import Contact, Import
 from apps.mailer.services import imports, lists
 from apps.ops import processes
 from apps.sandbox.models import Message
@@ -154,12 +154,16 @@ def compare(job: Import, campaign: Campaign) -> Outcome:
     )
     counts = selectors.status_counts(campaign)
     not_final = sum(counts[status] for status in Delivery.IN_MOTION)
-    valid = audience.verdict_counts(job)["valid"]
-    without_row = max(0, valid - sum(counts.values()))
+    # Of the contacts that were valid at the launch: a later check may find more.
+    valid = Contact.objects.filter(
+        importedcontact__of_import=job, verdict="valid", verified_at__lte=campaign.launched_at
+    )
+    with_row = Delivery.objects.filter(campaign=campaign).values("contact_id")
+    without_row = valid.exclude(pk__in=with_row).count()
     return Outcome(
         imported=job.checkpoint,
         rejected=job.rejected,
-        valid=valid,
+        valid=valid.count(),
         sent=counts["sent"],
         inbox=sum(inbox.values()),
         lost=missing + not_final + without_row,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from django.conf import settings
 
 from apps.accounts.models import Workspace
 from apps.senders.models import Relay
 from core import secrets
-from mailkit.smtp.client import Endpoint
+from mailkit.smtp.endpoint import Endpoint, Security
 
 SANDBOX_CONNECTIONS = 5
 
@@ -35,7 +36,7 @@ def route_of(workspace: Workspace) -> Route:
     endpoint = Endpoint(
         host=relay.host,
         port=relay.port,
-        security=relay.security,
+        security=cast(Security, relay.security),
         local_hostname=settings.MAIL_HOSTNAME,
         username=relay.username,
         password=secrets.decrypt(relay.password_encrypted),

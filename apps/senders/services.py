@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import cast
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -15,7 +16,7 @@ from apps.accounts.models import Membership, Workspace
 from apps.senders.models import Relay
 from core import secrets
 from core.errors import InvalidInput, NotAllowed
-from mailkit.smtp.client import Endpoint
+from mailkit.smtp.endpoint import Endpoint, Security
 
 MAIL_PORTS = {25, 465, 587, 2525}
 
@@ -75,7 +76,7 @@ def _check_endpoint(host: str, port: int, security: str, username: str, password
         Endpoint(
             host=host,
             port=port,
-            security=security,  # type: ignore[arg-type]  # full_clean checks the choice
+            security=cast(Security, security),  # full_clean checks the choice
             local_hostname=settings.MAIL_HOSTNAME,
             username=username,
             password=password,

@@ -14,6 +14,8 @@ from mailkit.rfc2047 import CONTROL
 from mailkit.smtp.outcomes import BreakCode, Broken
 from mailkit.smtp.wire import Wire
 
+Security = Literal["none", "starttls", "tls"]
+
 _UNSAFE_IN_NAME = re.compile(r"[\s<>\x00-\x1f\x7f-\x9f]")
 
 
@@ -45,7 +47,7 @@ class Endpoint:
 
     host: str
     port: int
-    security: Literal["none", "starttls", "tls"]
+    security: Security
     local_hostname: str
     username: str = ""
     password: str = ""

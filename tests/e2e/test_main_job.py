@@ -52,7 +52,8 @@ def test_from_the_file_to_the_inbox(page: Page, stack: RunningStack, tmp_path: P
     page.get_by_role("button", name="Start the import").click()
     expect(page.get_by_text("Finished").first).to_be_visible()
     [counted] = stack.sql(
-        "SELECT created, duplicate, rejected, checkpoint FROM mailer_import ORDER BY id DESC LIMIT 1"
+        "SELECT created, duplicate, rejected, checkpoint FROM mailer_import "
+        "ORDER BY id DESC LIMIT 1"
     )
     assert counted == (5, 1, 2, 8)
     expect(page.locator("main")).to_contain_text("no address here")

@@ -27,6 +27,7 @@ def _start() -> None:
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))
     folder.chmod(0o755)
+    (folder / "static").mkdir()  # what collectstatic would fill
     _cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     os.environ["VASHSENDER_LOCAL"] = str(folder)
     chosen = runtime.load()

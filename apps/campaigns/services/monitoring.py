@@ -92,10 +92,12 @@ def sweep() -> None:
 def _with_queued_rows() -> list[int]:
     """Campaigns being sent that have rows to send now."""
     sending = Campaign.objects.filter(state=State.SENDING).values_list("pk", flat=True)
+    # Ordered, so that the first row is looked up in the index: exists() may scan the table.
+    queued = Delivery.objects.filter(status=Delivery.Status.QUEUED).order_by("contact_id")
     return [
         campaign_id
         for campaign_id in sending
-        if Delivery.objects.filter(campaign_id=campaign_id, status=Delivery.Status.QUEUED).exists()
+        if queued.filter(campaign_id=campaign_id).values_list("contact_id").first()
     ]
 
 

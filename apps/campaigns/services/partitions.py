@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 CAMPAIGNS_IN_A_PARTITION = 1000
 
@@ -16,12 +17,10 @@ def ensure_partition(campaign_id: int) -> bool:
     end = start + CAMPAIGNS_IN_A_PARTITION
     name = f"campaigns_delivery_p{start}"
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone()[0]:
+        if _exists(cursor, name):
             return False
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone()[0]:
+        if _exists(cursor, name):
             return False
         cursor.execute(
             f"CREATE TABLE {name} "
@@ -32,6 +31,15 @@ def ensure_partition(campaign_id: int) -> bool:
             f"FOR VALUES FROM ({start}) TO ({end})"
         )
     return True
+
+
+def _exists(cursor: CursorWrapper, name: str) -> bool:
+    """Asks the catalogue itself: to_regclass may answer from before the wait for the lock."""
+    cursor.execute(
+        "SELECT FROM pg_class WHERE relname = %s AND relnamespace = current_schema()::regnamespace",
+        [name],
+    )
+    return cursor.fetchone() is not None
 
 
 def ensure_next_partitions() -> int:

@@ -82,13 +82,13 @@ def send_rows(campaign: Campaign, route: Route, token: uuid.UUID, rows: Sequence
     messages, unfit = _compose(campaign, rows)
     if unfit:
         ledger.settle(campaign.pk, token, unfit)
-    may_go = ledger.hand_off(campaign.pk, token)
+    may_go = ledger.hand_off(campaign.pk, token, [row.contact_id for row in rows])
     going = [row for row in rows if row.contact_id in may_go]
     if not going:
         return True
     outcomes = connections.sender().run(
         _hand_over(route, campaign.from_email, [(row, messages[row.contact_id]) for row in going]),
-        while_waiting=lambda: ledger.renew(campaign.pk, token),
+        while_waiting=lambda: ledger.renew(campaign.pk, token, list(may_go)),
     )
     retry_for = timedelta(hours=settings.RETRY_FOR_HOURS)
     ledger.settle(

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
@@ -159,7 +160,7 @@ def _commit(job: Import, checks: Verification, chunk: Chunk) -> None:
                 total=F("total") + to_check, state=Verification.State.RUNNING, finished_at=None
             )
     if to_check:
-        verification.ring(checks.pk)
+        verification.ring_if_idle(checks.pk)
 
 
 def _upsert(job: Import, checks: Verification, rows: list[ContactRow]) -> tuple[int, int, int, int]:
@@ -172,7 +173,7 @@ def _upsert(job: Import, checks: Verification, rows: list[ContactRow]) -> tuple[
         return 0, 0, 0, 0
     # One order for all imports, or two files with the same addresses would deadlock.
     rows = sorted(rows, key=lambda row: row.email)
-    parameters = {
+    parameters: dict[str, Any] = {
         "workspace": job.workspace_id,
         "list": job.list_id,
         "import": job.pk,
@@ -207,9 +208,9 @@ def _counts(flags: Iterable[tuple[bool]]) -> tuple[int, int]:
 _UPSERT = """
 INSERT INTO mailer_contact AS known
     (workspace_id, email, first_name, last_name, fields, status, verdict, reason, evidence,
-     check_attempts, created_at, updated_at)
+     verification_id, check_due_at, check_attempts, created_at, updated_at)
 SELECT %(workspace)s, row.email, row.first_name, row.last_name, row.fields::jsonb,
-       'subscribed', '', '', '{}', 0, now(), now()
+       'subscribed', '', '', '{}', %(verification)s, now(), 0, now(), now()
 FROM unnest(%(emails)s::text[], %(first_names)s::text[], %(last_names)s::text[],
             %(fields)s::text[]) AS row (email, first_name, last_name, fields)
 WHERE NOT EXISTS (

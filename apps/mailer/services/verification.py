@@ -9,21 +9,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import uvloop
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from dns.asyncresolver import Resolver
 
+from apps.mailer import selectors
 from apps.mailer.models import Contact, DomainFact, Import, Verification
 from apps.senders.selectors import relay_of
+from core import queues
 from mailkit.addresses import Address, Fault, parse_address
 from mailkit.smtp.client import Connection, Endpoint, Timeouts
 from mailkit.smtp.outcomes import Broken, Refused
 from mailkit.verify.dns import (
     DomainFacts,
+    DomainStatus,
     is_public_address,
     lookup_domain,
     make_resolver,
@@ -34,9 +37,10 @@ from mailkit.verify.verdict import Verdict, decide, retry_after
 
 BATCH = 200
 DOMAINS_AT_ONCE = 50
-# A batch is given up well before its contacts become due again for another worker.
+# A batch is given up before its contacts become due again for another worker: the servers take
+# BATCH_SECONDS at most, the DNS before them a minute (four rounds of three questions of 5 s).
 BATCH_SECONDS = 90
-LEASE = timedelta(seconds=120)
+LEASE = timedelta(seconds=180)
 STALE_AFTER = timedelta(days=90)
 
 _FACTS_LAST = {
@@ -50,7 +54,7 @@ _FACTS_LAST = {
     "timeout": timedelta(minutes=2),
 }
 _BEING_ASKED = "asking"
-_ASKING_LASTS = timedelta(seconds=30)
+_ASKING_LASTS = timedelta(seconds=75)
 _WAIT_FOR_FACTS = timedelta(seconds=1)
 
 
@@ -75,6 +79,15 @@ def ring(verification_id: int, *, after: timedelta = timedelta(0)) -> None:
     from apps.mailer.tasks import validate_contact_batch
 
     validate_contact_batch.apply_async((verification_id,), countdown=after.total_seconds())
+
+
+def ring_if_idle(verification_id: int) -> None:
+    """Ring unless enough messages wait for the import pool already.
+
+    An import rings after each chunk; a bell for each would keep other imports waiting behind.
+    """
+    if queues.waiting("import") < settings.IMPORT_CONCURRENCY:
+        ring(verification_id)
 
 
 def validate_batch(verification_id: int) -> bool:
@@ -104,22 +117,18 @@ def finish_if_done(verification_id: int) -> None:
     importing = Import.objects.filter(
         verification=verification_id, state__in=[Import.State.QUEUED, Import.State.RUNNING]
     )
-    if run is None or importing.exists() or waiting(run).exists():
+    if run is None or importing.exists() or _somebody_waits(run):
         return
     Verification.objects.filter(pk=verification_id, state=Verification.State.RUNNING).update(
         state=Verification.State.FINISHED, finished_at=timezone.now()
     )
 
 
-def waiting(run: Verification) -> QuerySet[Contact]:
-    """Contacts of a run that still wait for their first answer.
-
-    Another import's run may check some of those that this run's import brought.
-    """
-    unanswered = Contact.objects.filter(check_due_at__isnull=False, check_attempts=0)
-    if run.of_import_id is None:
-        return unanswered.filter(verification=run)
-    return unanswered.filter(importedcontact__of_import=run.of_import_id)
+def _somebody_waits(run: Verification) -> bool:
+    # In this order it is one look into contact_check_pending. Without one, PostgreSQL expects to
+    # meet such a row soon and reads through the whole table when there is none.
+    in_order = (some.order_by("verification_id", "domain") for some in selectors.waiting(run))
+    return any(some.values("pk").first() for some in in_order)
 
 
 def ring_due_checks() -> int:
@@ -164,11 +173,20 @@ def _domain_facts(
     known = DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).exclude(
         status=_BEING_ASKED
     )
-    return {fact.domain: DomainFacts(fact.domain, fact.status, tuple(fact.hosts)) for fact in known}
+    return {
+        fact.domain: DomainFacts(fact.domain, cast(DomainStatus, fact.status), tuple(fact.hosts))
+        for fact in known
+    }
 
 
 def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
     """Those of the domains, in order, about which this worker and no other shall ask DNS now."""
+    parameters: dict[str, Any] = {
+        "domains": domains,
+        "sandbox": sandbox,
+        "asking": _BEING_ASKED,
+        "lasts": _ASKING_LASTS,
+    }
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -180,12 +198,7 @@ def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
             WHERE known.expires_at < now()
             RETURNING domain
             """,
-            {
-                "domains": domains,
-                "sandbox": sandbox,
-                "asking": _BEING_ASKED,
-                "lasts": _ASKING_LASTS,
-            },
+            parameters,
         )
         return [domain for (domain,) in cursor.fetchall()]
 
@@ -244,8 +257,8 @@ async def _ask_servers(
 ) -> tuple[dict[str, ProbeResult], set[str]]:
     """What mail servers say within BATCH_SECONDS, and the domains whose turn did not come.
 
-    A server that takes all the time has timed out: left open, its contacts would come back
-    for ever.
+    A server that takes all the time has timed out, but for the answers it gave: left open, its
+    contacts would come back for ever.
     """
     resolver = _resolver(sandbox)
     limit = asyncio.Semaphore(DOMAINS_AT_ONCE)
@@ -261,7 +274,7 @@ async def _ask_servers(
         async with limit:
             waiting.discard(domain)
             asking.add(domain)
-            probes.update(await _probe(facts[domain], by_domain[domain], resolver, sandbox))
+            await _probe(facts[domain], by_domain[domain], resolver, sandbox, probes)
             asking.discard(domain)
 
     try:
@@ -269,9 +282,8 @@ async def _ask_servers(
             await asyncio.gather(*map(ask, sorted(waiting)))
     except TimeoutError:
         for address in (address for domain in asking for address in by_domain[domain]):
-            probes[address.email] = ProbeResult(
-                address.email, None, None, "", "rcpt", None, None, "timeout"
-            )
+            silence = ProbeResult(address.email, None, None, "", "rcpt", None, None, "timeout")
+            probes.setdefault(address.email, silence)
     return probes, waiting
 
 
@@ -288,8 +300,12 @@ def _judge(
 
 
 async def _probe(
-    facts: DomainFacts, addresses: Sequence[Address], resolver: Resolver, sandbox: bool
-) -> dict[str, ProbeResult]:
+    facts: DomainFacts,
+    addresses: Sequence[Address],
+    resolver: Resolver,
+    sandbox: bool,
+    results: dict[str, ProbeResult],
+) -> None:
     seconds = settings.PROBE_TIMEOUT_SECONDS
     timeouts = Timeouts(
         connect=seconds, banner=seconds, ehlo=seconds, mail=seconds, rcpt=seconds, rset=seconds,
@@ -307,12 +323,13 @@ async def _probe(
         endpoint = Endpoint(address, port, "none", settings.MAIL_HOSTNAME)
         return await Connection.open(endpoint, timeouts)
 
-    return await probe_domain(
+    await probe_domain(
         facts,
         addresses,
         connect=connect,
         sender=settings.PROBE_SENDER,
         random_local=lambda: uuid.uuid4().hex,
+        results=results,
     )
 
 

@@ -116,6 +116,7 @@ def make_due(workspace: Workspace) -> None:
 
 
 def verdicts(workspace: Workspace) -> dict[str, tuple[str, str]]:
-    rows = Contact.objects.filter(workspace=workspace)
+    """(verdict, reason) of each contact, by address."""
+    rows = Contact.objects.filter(workspace=workspace).order_by("email")
     return {email: (verdict, reason) for email, verdict, reason in rows.values_list(
         "email", "verdict", "reason")}  # fmt: skip

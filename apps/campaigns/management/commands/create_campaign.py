@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from apps.accounts.cli import WorkspaceCommand
 from apps.campaigns.services.campaigns import create_campaign
 from apps.mailer.models import ContactList, Verdict
-from core.cli import WorkspaceCommand
 from mailkit.addresses import Fault, parse_address
 
 

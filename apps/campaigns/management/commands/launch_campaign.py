@@ -7,10 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from apps.accounts.cli import WorkspaceCommand
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign
 from apps.campaigns.services import launch
-from core.cli import WorkspaceCommand, follow
+from core.cli import follow
 
 
 class Command(WorkspaceCommand):

@@ -9,10 +9,11 @@ from typing import Any
 from django.core.files import File
 from django.core.management.base import CommandError, CommandParser
 
+from apps.accounts.cli import WorkspaceCommand
 from apps.mailer import selectors
 from apps.mailer.models import Import
 from apps.mailer.services import imports, lists
-from core.cli import WorkspaceCommand, follow
+from core.cli import follow
 from core.errors import AppError
 from mailkit.imports.rows import TARGETS, field_key
 
@@ -60,12 +61,15 @@ class Command(WorkspaceCommand):
 def parse_mapping(pairs: list[str], job: Import) -> dict[int, str]:
     """`["email=Почта"]` to `{0: "email"}`. Raises CommandError."""
     headers = list(job.source["headers"])
-    mapping = {}
+    mapping: dict[int, str] = {}
     for pair in pairs:
         target, equals, column = pair.partition("=")
         if not equals or column not in headers:
             raise CommandError(f"--map {pair}: use FIELD=COLUMN with one of {', '.join(headers)}.")
-        mapping[headers.index(column)] = target if target in TARGETS else field_key(target)
+        index = headers.index(column)
+        if index in mapping:
+            raise CommandError(f"--map {pair}: the column is named twice.")
+        mapping[index] = target if target in TARGETS else field_key(target)
     return mapping
 
 

@@ -37,7 +37,7 @@ def web_answers() -> bool:
     try:
         url = f"http://127.0.0.1:{settings.WEB_PORT}/healthz"
         with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status == 200
+            return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from apps.accounts.cli import WorkspaceCommand
 from apps.campaigns import selectors
 from apps.campaigns.management.commands.launch_campaign import find_campaign, wait_for_campaign
-from core.cli import WorkspaceCommand
 
 
 class Command(WorkspaceCommand):

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+
+from apps.accounts.models import Workspace
+from apps.campaigns import selectors, tokens
+from apps.campaigns.models import Campaign
+from apps.mailer.models import Contact, Suppression
+from apps.tracking import services
+from tests.support.factories import make_campaign, make_contact, make_delivery, make_workspace
+
+State = Campaign.State
+
+
+@pytest.fixture
+def campaign(workspace: Workspace) -> Campaign:
+    return make_campaign(workspace, state=State.SENDING)
+
+
+@pytest.fixture
+def contact(campaign: Campaign) -> Contact:
+    contact = make_contact(campaign.workspace, "anna@inbox.sandbox.test")
+    make_delivery(campaign, contact)
+    return contact
+
+
+def token_of(campaign: Campaign, contact: Contact) -> str:
+    return tokens.sign(campaign.pk, contact.pk)
+
+
+def test_a_token_names_its_recipient(campaign: Campaign, contact: Contact) -> None:
+    recipient = services.read_token(token_of(campaign, contact))
+    assert recipient == services.Recipient(campaign, contact)
+
+
+def test_a_token_needs_a_letter_behind_it(campaign: Campaign, contact: Contact) -> None:
+    workspace = campaign.workspace
+    elsewhere = make_workspace()
+    never_sent = make_contact(workspace)
+    other_campaign = make_campaign(workspace, state=State.SENDING)
+    stranger = make_contact(elsewhere)
+    make_delivery(campaign, stranger)  # a row that should not be there
+    for one, person in (
+        (campaign, never_sent),
+        (other_campaign, contact),
+        (campaign, stranger),
+        (make_campaign(elsewhere), contact),
+    ):
+        assert services.read_token(token_of(one, person)) is None
+    for ids in ((10**9, contact.pk), (campaign.pk, 10**9), (2**64 - 1, 2**64 - 1), (0, 0)):
+        assert services.read_token(tokens.sign(*ids)) is None
+    for forged in ("", "x", token_of(campaign, contact)[:-1], "A" * 43, "%00", "Ж" * 43):
+        assert services.read_token(forged) is None
+
+
+def test_the_erased_have_no_page(campaign: Campaign, contact: Contact) -> None:
+    token = token_of(campaign, contact)
+    contact.delete()
+    assert services.read_token(token) is None
+
+
+def test_a_no_counts_at_once_in_all_campaigns_of_the_workspace(
+    campaign: Campaign, contact: Contact
+) -> None:
+    later = make_campaign(campaign.workspace, state=State.PAUSED)
+    make_delivery(later, contact, status="deferred")
+    elsewhere = make_workspace()
+    namesake = make_contact(elsewhere, contact.email)
+    theirs = make_campaign(elsewhere, state=State.SENDING)
+    make_delivery(theirs, namesake)
+    recipient = services.Recipient(campaign, contact)
+    services.unsubscribe(recipient=recipient)
+    services.unsubscribe(recipient=recipient)
+    contact.refresh_from_db()
+    assert contact.status == Contact.Status.UNSUBSCRIBED
+    entry = Suppression.objects.get()
+    assert (entry.workspace, entry.email, entry.reason) == (
+        campaign.workspace,
+        contact.email,
+        "unsubscribed",
+    )
+    assert entry.source == f"campaign {campaign.pk}"
+    for one in (campaign, later):
+        assert selectors.status_counts(one)["suppressed"] == 1
+    namesake.refresh_from_db()
+    assert namesake.status == Contact.Status.SUBSCRIBED
+    assert selectors.status_counts(theirs)["queued"] == 1
+
+
+def test_a_mistaken_click_is_undone_but_no_other_suppression(
+    campaign: Campaign, contact: Contact
+) -> None:
+    recipient = services.Recipient(campaign, contact)
+    services.unsubscribe(recipient=recipient)
+    services.resubscribe(recipient=recipient)
+    contact.refresh_from_db()
+    assert contact.status == Contact.Status.SUBSCRIBED
+    assert not Suppression.objects.exists()
+    Suppression.objects.create(
+        workspace=campaign.workspace, email=contact.email, reason="complained"
+    )
+    services.unsubscribe(recipient=recipient)
+    services.resubscribe(recipient=recipient)
+    assert Suppression.objects.get().reason == "complained"
+
+
+@pytest.mark.parametrize("status", ["bounced", "complained"])
+def test_a_bounce_or_complaint_is_not_undone_by_a_click(
+    campaign: Campaign, contact: Contact, status: str
+) -> None:
+    Contact.objects.update(status=status)
+    recipient = services.Recipient(campaign, contact)
+    services.unsubscribe(recipient=recipient)
+    services.resubscribe(recipient=recipient)
+    contact.refresh_from_db()
+    assert contact.status == status

@@ -1,0 +1,50 @@
+"""`make up` as a process: it stops everything it started, keeps the data, never runs twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from core.local.runtime import BASE_DIR
+from tests.support.stack import RunningStack, running_stack
+
+# In the group of the shared stack, so that no more than two run at a time.
+pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("stack")]
+
+
+def left_of(processes: list[psutil.Process], seconds: float) -> list[str]:
+    """The command lines of those that are still there after `seconds`."""
+    _gone, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [" ".join(process.cmdline()) for process in alive]
+
+
+def second_up(stack: RunningStack) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "core.local", "up"],
+        cwd=BASE_DIR, env=stack.environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_stop_and_start_again() -> None:
+    with running_stack() as stack:
+        assert len(stack.workers("email")) >= 2
+        stack.manage("create_account", "vera@example.com", "--workspace", "Vera shop")
+        second = second_up(stack)
+        assert second.returncode == 1
+        assert f"already running here: {stack.address}" in second.stderr
+
+        processes = stack.processes()
+        stack.stop()
+        assert left_of(processes, 5) == []
+
+        stack.start()
+        assert stack.sql("SELECT slug FROM accounts_workspace") == [("vera-shop",)]
+        processes = stack.processes()
+        if sys.platform == "linux":  # elsewhere a killed parent cannot tell its children
+            assert stack.process is not None
+            stack.process.kill()
+            stack.process.wait()
+            assert left_of(processes, 60) == []

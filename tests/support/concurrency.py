@@ -1,0 +1,50 @@
+"""A second database connection, for tests of what happens at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from django.db import connection
+from psycopg.conninfo import make_conninfo
+
+
+def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+    """Run `function` in a thread with a database connection of its own."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - the caller of result() gets it
+            future.set_exception(error)
+        finally:
+            connection.close()
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def wait_until_blocked() -> None:
+    """Until another connection of this database waits for a lock. Times out after ten seconds."""
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE NOT granted AND datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
+
+
+def own_database_url() -> str:
+    """How to connect to this test process's database from outside Django."""
+    parameters = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    return make_conninfo(**{name: parameters[name] for name in names})
