@@ -4,10 +4,12 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
+from core.secrets import installation
+
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Alive: answers without touching the database."""
-    return HttpResponse("ok", content_type="text/plain")
+    """Alive: answers without touching the database, and says which installation this is."""
+    return HttpResponse("ok", content_type="text/plain", headers={"X-Installation": installation()})
 
 
 _workspace_pages = [

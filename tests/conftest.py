@@ -16,6 +16,7 @@ from tests.support import factories
 from tests.support.stack import RunningStack, running_stack
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One xdist worker runs all tests of a stack: each stack is two dozen processes."""
     for item in items:

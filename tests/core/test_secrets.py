@@ -15,7 +15,7 @@ from core import secrets
 def test_what_was_encrypted_is_decrypted(value: str) -> None:
     token = secrets.encrypt(value)
     assert secrets.decrypt(token) == value
-    assert secrets.decrypt(memoryview(token)) == value  # type: ignore[arg-type]
+    assert secrets.decrypt(memoryview(token)) == value
     assert bool(token) is bool(value)
 
 

@@ -13,7 +13,9 @@ CHROMIUM = next(
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, its event loop is this thread's, and neither
+# asyncio.run nor the ORM works in the tests of other modules.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed: `apt-get install chromium` lets this test run")

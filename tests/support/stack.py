@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from core.local.runtime import BASE_DIR
+from core.local.runtime import BASE_DIR, free_ports
 
 PASSWORD = "correct horse battery"  # of the accounts that tests make
 _OF_THE_TEST_RUN = (
@@ -34,7 +34,12 @@ class RunningStack:
         self.folder = folder
         self.environment = {
             name: value for name, value in os.environ.items() if name not in _OF_THE_TEST_RUN
-        } | {"VASHSENDER_LOCAL": str(folder), "PYTHONUNBUFFERED": "1"}
+        } | {
+            "VASHSENDER_LOCAL": str(folder),
+            "PYTHONUNBUFFERED": "1",
+            # Not 8000, which two stacks that start at once would both choose.
+            "WEB_PORT": str(free_ports(1)[0]),
+        }
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 

@@ -29,8 +29,8 @@ CREATE TABLE campaigns_delivery (
 CREATE TABLE campaigns_delivery_p0 PARTITION OF campaigns_delivery FOR VALUES FROM (0) TO (1000);
 CREATE INDEX delivery_queued ON campaigns_delivery (campaign_id, contact_id)
     WHERE status = 'queued';
-CREATE INDEX delivery_in_motion ON campaigns_delivery (campaign_id)
-    WHERE status IN ('queued', 'claimed', 'handing_off', 'deferred');
+CREATE INDEX delivery_waiting ON campaigns_delivery (campaign_id)
+    WHERE status = 'deferred';
 CREATE INDEX delivery_deferred ON campaigns_delivery (next_attempt_at)
     WHERE status = 'deferred';
 CREATE INDEX delivery_leased ON campaigns_delivery (lease_until)
@@ -213,11 +213,9 @@ class Migration(migrations.Migration):
                 migrations.AddIndex(
                     model_name="delivery",
                     index=models.Index(
-                        condition=models.Q(
-                            ("status__in", ["queued", "claimed", "handing_off", "deferred"])
-                        ),
+                        condition=models.Q(("status", "deferred")),
                         fields=["campaign"],
-                        name="delivery_in_motion",
+                        name="delivery_waiting",
                     ),
                 ),
                 migrations.AddIndex(

@@ -515,7 +515,9 @@ def test_a_campaign_does_not_finish_under_a_retry(campaign: Campaign) -> None:
 
 def test_partitions_are_made_ahead(workspace: Workspace) -> None:
     for number in (1000, 1999, 2000, 7531):
-        campaign = make_campaign(workspace, id=number, state=State.SENDING)
+        campaign = Campaign.objects.create(
+            workspace=workspace, id=number, name="Far", state=State.SENDING
+        )
         made = partitions.ensure_partition(campaign.pk)
         assert made is (number != 1999)
         assert not partitions.ensure_partition(campaign.pk)

@@ -21,6 +21,7 @@ from mailkit.verify import (
     is_role_account,
     retry_after,
 )
+from mailkit.verify.probe import ProbeError
 
 ANN = Address("ann", "example.com")
 MX = DomainFacts("example.com", "mx", ("mx.example.com",))
@@ -34,7 +35,7 @@ def result(
     enhanced: str | None = None,
     stage: Stage = "rcpt",
     catch_all: bool | None = False,
-    error: str | None = None,
+    error: ProbeError | None = None,
 ) -> ProbeResult:
     return ProbeResult(ANN.email, code, enhanced, text, stage, "mx.example.com", catch_all, error)
 

@@ -13,6 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from apps.ops.pools import dead_pools
 from core.cli import AppCommand
+from core.secrets import installation
 
 
 class Command(AppCommand):
@@ -26,7 +27,9 @@ class Command(AppCommand):
         deadline = time.monotonic() + options["seconds"]
         while not (web_answers() and sandbox_answers()):
             if time.monotonic() > deadline:
-                raise CommandError("The web server or the sandbox does not answer.")
+                raise CommandError(
+                    f"The web server on port {settings.WEB_PORT} or the sandbox does not answer."
+                )
             time.sleep(0.05)
         dead = dead_pools(max(1, deadline - time.monotonic()))
         if dead:
@@ -34,10 +37,11 @@ class Command(AppCommand):
 
 
 def web_answers() -> bool:
+    """Whether our own web server answers: another one may have taken the port meanwhile."""
     try:
         url = f"http://127.0.0.1:{settings.WEB_PORT}/healthz"
         with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
+            return bool(response.headers["X-Installation"] == installation())
     except (urllib.error.URLError, OSError):
         return False
 
