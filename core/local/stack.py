@@ -16,11 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from core.local import runtime, servers
 from core.local.runtime import BASE_DIR, Runtime
 
 POOLS = {"import": 2, "email": 4, "campaigns": 2, "default": 1}
 READY_SECONDS = 120
+# In the environment of everything that supervisord runs: tells whose a process is.
+MARK = "VASHSENDER_STACK"
 
 
 class StackError(Exception):
@@ -92,6 +96,7 @@ class Stack:
             raise StackError(f"VashSender is already running here: {self.address}") from None
 
     def _start(self, say: Callable[[str], None], only_servers: bool) -> None:
+        self._end_leftovers()
         self.runtime = runtime.choose_ports()
         self.logs.mkdir(exist_ok=True)
         data_servers = self._data_servers(say)
@@ -158,7 +163,7 @@ class Stack:
             self._manager = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
                 cwd=BASE_DIR,
-                env=child_environment(),
+                env=child_environment() | {MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -221,9 +226,28 @@ class Stack:
             except subprocess.TimeoutExpired:
                 os.killpg(self._manager.pid, signal.SIGKILL)
                 self._manager.wait()
+        self._end_leftovers()
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    def _end_leftovers(self) -> None:
+        """End what a supervisord of this folder left behind when it was killed outright."""
+        left = [process for process in psutil.process_iter() if _has_mark(process, self.folder)]
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _gone, alive = psutil.wait_procs(left, timeout=20)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _has_mark(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get(MARK) == str(folder)
+    except (psutil.Error, OSError):
+        return False
 
 
 def worker_options(queue: str) -> list[str]:

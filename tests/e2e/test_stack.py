@@ -48,3 +48,15 @@ def test_stop_and_start_again() -> None:
             stack.process.kill()
             stack.process.wait()
             assert left_of(processes, 60) == []
+
+            # Killed outright, the process manager cannot stop anything: the next start does.
+            stack.start()
+            processes = stack.processes()
+            [manager] = [one for one in processes if "supervisord" in " ".join(one.cmdline())]
+            manager.kill()
+            stack.process.kill()
+            stack.process.wait()
+            assert left_of(processes, 1) != []
+            stack.start()
+            assert left_of(processes, 5) == []
+            assert stack.sql("SELECT slug FROM accounts_workspace") == [("vera-shop",)]
