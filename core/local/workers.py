@@ -53,6 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments[1:])
     pools = [Pool(name) for name in names]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A shell starts background jobs with SIGINT ignored; a start must end either way.
+        signal.signal(number, signal.default_int_handler)
     try:
         if options.action == "status":
             return status(pools)

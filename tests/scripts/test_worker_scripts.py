@@ -246,12 +246,15 @@ def test_a_pool_that_cannot_run_takes_the_start_back(
     assert call(ALL, "status").returncode == 3
 
 
-def test_an_interrupted_start_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_start_leaves_nothing(
+    number: signal.Signals, environment: dict[str, str], tmp_path: Path
+) -> None:
     start = subprocess.Popen([ALL, "start"], cwd=BASE_DIR, env=environment, text=True,
                              stdout=subprocess.PIPE)  # fmt: skip
     while not ours(tmp_path) and start.poll() is None:
         pass
-    start.send_signal(signal.SIGINT)
+    start.send_signal(number)
     start.communicate()
     assert start.returncode == 130
     assert ours(tmp_path) == []
