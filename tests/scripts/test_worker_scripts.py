@@ -46,24 +46,25 @@ def database_url() -> Iterator[str]:
 @pytest.fixture
 def environment(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
+) -> Iterator[dict[str, str]]:
+    """For the scripts; whatever they left running is ended with the test."""
     for queue in QUEUES:
         monkeypatch.setenv(f"{queue.upper()}_CONCURRENCY", "1")
-    return os.environ | {"VASHSENDER_LOCAL": str(tmp_path), "DATABASE_URL": database_url}
+    yield os.environ | {"VASHSENDER_LOCAL": str(tmp_path), "DATABASE_URL": database_url}
+    for process in ours(tmp_path):
+        process.kill()
 
 
 @pytest.fixture
-def call(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Run a script; whatever it left running is ended with the test."""
+def call(environment: dict[str, str]) -> Callable[..., Run]:
+    """Run a script."""
 
     def run(*command: str, **changes: str) -> Run:
         return subprocess.run(
             command, cwd=BASE_DIR, env=environment | changes, capture_output=True, text=True
         )
 
-    yield run
-    for process in ours(tmp_path):
-        process.kill()
+    return run
 
 
 def ours(folder: Path) -> list[psutil.Process]:
