@@ -96,7 +96,7 @@ class Stack:
             raise StackError(f"VashSender is already running here: {self.address}") from None
 
     def _start(self, say: Callable[[str], None], only_servers: bool) -> None:
-        self._end_leftovers()
+        end_leftovers(self.folder)
         self.runtime = runtime.choose_ports()
         self.logs.mkdir(exist_ok=True)
         data_servers = self._data_servers(say)
@@ -226,21 +226,22 @@ class Stack:
             except subprocess.TimeoutExpired:
                 os.killpg(self._manager.pid, signal.SIGKILL)
                 self._manager.wait()
-        self._end_leftovers()
+        end_leftovers(self.folder)
         if self._lock:
             self._lock.close()
             self._lock = None
 
-    def _end_leftovers(self) -> None:
-        """End what a supervisord of this folder left behind when it was killed outright."""
-        left = [process for process in psutil.process_iter() if _has_mark(process, self.folder)]
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _gone, alive = psutil.wait_procs(left, timeout=20)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+
+def end_leftovers(folder: Path) -> None:
+    """End what a supervisord of this folder left behind when it was killed outright."""
+    left = [process for process in psutil.process_iter() if _has_mark(process, folder)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _gone, alive = psutil.wait_procs(left, timeout=20)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _has_mark(process: psutil.Process, folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -18,7 +19,12 @@ pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("stack")]
 def left_of(processes: list[psutil.Process], seconds: float) -> list[str]:
     """The command lines of those that are still there after `seconds`."""
     _gone, alive = psutil.wait_procs(processes, timeout=seconds)
-    return [" ".join(process.cmdline()) for process in alive]
+    left = []
+    for process in alive:
+        # A dead process may wait for its new parent, the system's first one, to notice.
+        with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+            left.append(" ".join(process.cmdline()))
+    return left
 
 
 def second_up(stack: RunningStack) -> subprocess.CompletedProcess[str]:

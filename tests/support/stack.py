@@ -19,6 +19,7 @@ import psutil
 import psycopg
 
 from core.local.runtime import BASE_DIR, free_ports
+from core.local.stack import end_leftovers
 
 PASSWORD = "correct horse battery"  # of the accounts that tests make
 _OF_THE_TEST_RUN = (
@@ -119,4 +120,5 @@ def running_stack() -> Iterator[RunningStack]:
     finally:
         if stack.process is not None and stack.process.poll() is None:
             stack.stop()
+        end_leftovers(folder)  # of a test that failed with its stack half killed
         shutil.rmtree(folder, ignore_errors=True)
