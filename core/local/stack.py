@@ -114,12 +114,27 @@ class Stack:
         manage("migrate", "--verbosity=0")
         if only_servers:
             return
-        manage("collectstatic", "--verbosity=0", "--no-input")
+        self._collect_static_files()
         say("starting web, workers, beat and sandbox")
         self._started = programs
         for program in programs:
             self._control("startProcess", program.name, False)
         manage("wait_until_ready", f"--seconds={READY_SECONDS}")
+
+    def _collect_static_files(self) -> None:
+        """`collectstatic`, which compresses everything for seconds, where something changed."""
+        stamp = self.folder / "static.stamp"
+        files = [BASE_DIR / "requirements.txt"]
+        for source in (BASE_DIR / "static", BASE_DIR / ".local" / "vendor"):
+            files += sorted(path for path in source.rglob("*") if path.is_file())
+        state = "\n".join(
+            f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files
+        )
+        collected = (self.folder / "static" / "staticfiles.json").exists()
+        if collected and stamp.exists() and stamp.read_text() == state:
+            return
+        manage("collectstatic", "--verbosity=0", "--no-input")
+        stamp.write_text(state)
 
     def _data_servers(self, say: Callable[[str], None]) -> list[Program]:
         programs = []
