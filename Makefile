@@ -5,7 +5,8 @@ N ?= 2000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev up demo services status test check requirements messages \
-	run-celery-worker run-celery-beat stop-celery celery-status celery-purge
+	run-celery-worker run-celery-beat stop-celery celery-status celery-purge \
+	bench-send bench-fair bench-prepare bench-scale bench-history chaos
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,3 +55,22 @@ celery-status: setup ## send a canary through every queue
 
 celery-purge: setup ## forget all queued messages (asks first; the database keeps the work)
 	@$(VENV)/python -m celery -A core.celery purge -Q import,email,campaigns,default
+
+# Sizes come from the environment or the command line, see docs/performance.md.
+bench-send: setup-dev ## letters a second beside smtp-source, Django and OpenSSL: make bench-send N=20000
+	@exec $(VENV)/python -m benchmarks.send
+
+bench-fair: setup-dev ## how long a small campaign waits behind a large one
+	@exec $(VENV)/python -m benchmarks.fair
+
+bench-prepare: setup-dev ## seconds and memory to prepare a large campaign
+	@exec $(VENV)/python -m benchmarks.prepare
+
+bench-scale: setup-dev ## letters a second at 10 thousand, 100 thousand and a million
+	@exec $(VENV)/python -m benchmarks.scale
+
+bench-history: setup-dev ## letters a second on top of 20 million old deliveries
+	@exec $(VENV)/python -m benchmarks.history
+
+chaos: setup-dev ## kill, flush, crash and refuse in the middle of campaigns: nothing lost, nothing doubled
+	@exec $(VENV)/python -m benchmarks.chaos

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 
 from celery import Celery
+from django.conf import settings
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -35,14 +36,12 @@ BEAT_SCHEDULE = {
     },
     "sweep_due_work": {
         "task": "apps.ops.tasks.sweep_due_work",
-        "schedule": timedelta(seconds=30),
+        "schedule": timedelta(seconds=settings.SWEEP_SECONDS),
     },
 }
 
 
 def create_app() -> Celery:
-    from django.conf import settings
-
     celery_app = Celery("vashsender", broker=settings.REDIS_URL, backend=settings.REDIS_URL)
     celery_app.conf.update(
         task_queues=[Queue(name) for name in QUEUES],

@@ -56,9 +56,13 @@ MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
-RETRY_FOR_HOURS = environment.number("RETRY_FOR_HOURS", 24, least=1)
+# Of a letter that was told to come later: when first, doubling from there.
+SMTP_RETRY_FIRST_SECONDS = environment.number("SMTP_RETRY_FIRST_SECONDS", 300, least=1)
+# The longest wait for any reply; 0 leaves each stage the time of RFC 5321, up to ten minutes.
+SMTP_REPLY_SECONDS = environment.number("SMTP_REPLY_SECONDS", 0)
 IMPORT_CONCURRENCY = environment.number("IMPORT_CONCURRENCY", 2, least=1)
 EMAIL_CONCURRENCY = environment.number("EMAIL_CONCURRENCY", 4, least=1)
+SWEEP_SECONDS = environment.number("SWEEP_SECONDS", 30, least=1)
 DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "VashSender <noreply@sandbox.test>")
 
 INSTALLED_APPS = [

@@ -25,6 +25,7 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("w/<slug:workspace>/", include(_workspace_pages)),
-    path("u/", include("apps.tracking.public_urls")),
+    path("ops/", include("apps.ops.urls")),
+    path("", include("apps.tracking.public_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64, b2a_qp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from html.parser import HTMLParser
 from struct import Struct
+from typing import Literal
 
 from mailkit.addresses import format_mailbox
 from mailkit.rfc2047 import CONTROL, MAX_WORD, encode_words
@@ -30,13 +32,20 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+# In a text that is to be quoted-printable: a soft line break here. It is no part of the text.
+CUT = "\x00\x1f\x00"
+
+Encoding = Literal["", "7bit", "quoted-printable", "base64"]
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """What one recipient gets.
 
     `from_mailbox` and `to` are mailboxes as `format_mailbox` makes them; `message_id` has its
     angle brackets; `date` is aware; `headers` are further ones: List-Unsubscribe, Reply-To...
-    An empty `text` or `html` leaves its part out.
+    An empty `text` or `html` leaves its part out. The encodings are chosen by the content where
+    they are empty.
     """
 
     from_mailbox: str
@@ -47,6 +56,8 @@ class Letter:
     message_id: str
     date: datetime
     headers: tuple[tuple[str, str], ...] = ()
+    text_encoding: Encoding = ""
+    html_encoding: Encoding = ""
 
 
 def compose(letter: Letter) -> bytes:
@@ -59,21 +70,21 @@ def compose(letter: Letter) -> bytes:
     if not _MESSAGE_ID.fullmatch(letter.message_id):
         raise ValueError("message_id is not of the form <left@right>")
     lines = [
-        _header("From", letter.from_mailbox),
-        _header("To", letter.to),
-        _header("Subject", letter.subject),
-        f"Date: {_date(letter.date)}",
+        header("From", letter.from_mailbox),
+        header("To", letter.to),
+        header("Subject", letter.subject),
+        f"Date: {rfc5322_date(letter.date)}",
         f"Message-ID: {letter.message_id}",
     ]
     for name, value in letter.headers:
         if not _HEADER_NAME.fullmatch(name) or _OURS.fullmatch(name):
             raise ValueError(f"not a header to add: {name!r}")
-        lines.append(_header(name, value))
+        lines.append(header(name, value))
     lines.append("MIME-Version: 1.0")
     head = "\r\n".join(lines).encode()
     if letter.text and letter.html:
         return head + b"\r\n" + _alternative(letter)
-    part = _part("html", letter.html) if letter.html else _part("plain", letter.text)
+    part = _html_part(letter) if letter.html else _text_part(letter)
     return head + b"\r\n" + part + (b"" if part.endswith(b"\r\n") else b"\r\n")
 
 
@@ -83,7 +94,7 @@ def one_line(text: str) -> str:
 
 
 def _alternative(letter: Letter) -> bytes:
-    text, html = _part("plain", letter.text), _part("html", letter.html)
+    text, html = _text_part(letter), _html_part(letter)
     boundary = _boundary(letter.message_id, text, html)
     return b"".join(
         (
@@ -97,12 +108,17 @@ def _alternative(letter: Letter) -> bytes:
     )
 
 
+def boundary_of(message_id: str, attempt: int = 0) -> bytes:
+    """What parts the alternatives; it occurs in no quoted-printable or base64 text, since "=_"
+    does not (RFC 2045 section 6.7)."""
+    seed = f"{attempt} {message_id}".encode()
+    return b"=_" + blake2b(seed, digest_size=15).hexdigest().encode()
+
+
 def _boundary(message_id: str, *parts: bytes) -> bytes:
     for attempt in range(100):
-        seed = f"{attempt} {message_id}".encode()
-        # "=_" occurs in no quoted-printable or base64 text (RFC 2045 section 6.7), and the
-        # search for the short opening of a delimiter line is many times faster.
-        boundary = b"=_" + blake2b(seed, digest_size=15).hexdigest().encode()
+        boundary = boundary_of(message_id, attempt)
+        # The search for the short opening of a delimiter line is many times faster.
         if not any(b"\n--=_" in part and boundary in part for part in parts):
             return boundary
     raise ValueError("the letter holds all the boundaries it could have")
@@ -120,27 +136,62 @@ def html_to_text(html: str) -> str:
 # Bodies.
 
 
-def _part(subtype: str, content: str) -> bytes:
+def _text_part(letter: Letter) -> bytes:
+    return _part("plain", letter.text, letter.text_encoding)
+
+
+def _html_part(letter: Letter) -> bytes:
+    return _part("html", letter.html, letter.html_encoding)
+
+
+def _part(subtype: str, content: str, encoding: Encoding) -> bytes:
     """The headers and body of one text part (without a CRLF of its own at the end)."""
-    if "\r" in content:
-        content = content.replace("\r\n", "\n").replace("\r", "\n")
-    encoding, body = _encode_body(content)
-    head = b"Content-Type: text/%b; charset=utf-8\r\n" % subtype.encode()
-    return head + b"Content-Transfer-Encoding: %b\r\n\r\n%b" % (encoding, body)
+    if encoding == "quoted-printable":
+        return part_headers(subtype, encoding) + quoted_pieces(content.split(CUT))
+    chosen, body = _encode_body(unix_line_ends(content.replace(CUT, "")), encoding)
+    return part_headers(subtype, chosen.decode()) + body
 
 
-def _encode_body(content: str) -> tuple[bytes, bytes]:
+def quoted_pieces(pieces: Sequence[str]) -> bytes:
+    """Quoted-printable of text in pieces, each encoded by itself on lines of its own."""
+    *first, last = pieces
+    return b"".join([*map(quoted_piece, first), quoted_printable(unix_line_ends(last).encode())])
+
+
+def quoted_piece(piece: str) -> bytes:
+    """A piece that another one follows: a soft line break ends a line that goes on there."""
+    encoded = quoted_printable(unix_line_ends(piece).encode())
+    return encoded if not encoded or encoded.endswith(b"\n") else encoded + b"=\r\n"
+
+
+def part_headers(subtype: str, encoding: str) -> bytes:
+    """The headers of a text part and the empty line behind them."""
+    return (
+        f"Content-Type: text/{subtype}; charset=utf-8\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
+    ).encode()
+
+
+def unix_line_ends(content: str) -> str:
+    if "\r" not in content:
+        return content
+    return content.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encode_body(content: str, encoding: Encoding) -> tuple[bytes, bytes]:
     data = content.encode()
+    if encoding == "base64":
+        return b"base64", base64_lines(data.replace(b"\n", b"\r\n"))
     if content.isascii() and "\0" not in content:
         if _lines_fit(data):
             return b"7bit", data.replace(b"\n", b"\r\n")
-        return b"quoted-printable", _quoted_printable(data)
+        return b"quoted-printable", quoted_printable(data)
     # Base64 adds 37 %; quoted-printable two octets for each it quotes, and soft line breaks.
     # Most characters beyond ASCII have two octets, so that the difference tells their number.
     quoted = 2 * (len(data) - len(content)) + data.count(b"=")
     if quoted * 2 < len(data) * 0.33:
-        return b"quoted-printable", _quoted_printable(data)
-    return b"base64", _base64(data.replace(b"\n", b"\r\n"))
+        return b"quoted-printable", quoted_printable(data)
+    return b"base64", base64_lines(data.replace(b"\n", b"\r\n"))
 
 
 def _lines_fit(data: bytes) -> bool:
@@ -152,11 +203,13 @@ def _lines_fit(data: bytes) -> bool:
     return True
 
 
-def _quoted_printable(data: bytes) -> bytes:
+def quoted_printable(data: bytes) -> bytes:
+    """Lines ending in LF to lines ending in CRLF, each encoded by itself."""
     return b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
 
 
-def _base64(data: bytes) -> bytes:
+def base64_lines(data: bytes) -> bytes:
+    """Lines of 76 characters, parted by CRLF."""
     encoded = b2a_base64(data, newline=False)
     return b"\r\n".join(_cutter(len(encoded)).unpack(encoded))
 
@@ -171,7 +224,8 @@ def _cutter(octets: int) -> Struct:
 # Headers.
 
 
-def _header(name: str, value: str) -> str:
+def header(name: str, value: str) -> str:
+    """A header field, encoded and folded, without a CRLF at its end. Raises ValueError."""
     if CONTROL.search(value):
         raise ValueError(f"control character in the header {name}")
     lowered = name.lower()
@@ -222,7 +276,7 @@ def _fold(name: str, value: str) -> str:
     return "\r\n".join(lines)
 
 
-def _date(moment: datetime) -> str:
+def rfc5322_date(moment: datetime) -> str:
     """RFC 5322 section 3.3, in English whatever the locale."""
     offset = moment.utcoffset()
     if offset is None:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from liquid import BoundTemplate, Environment, Mode
 from liquid.exceptions import BlockNestingError, LiquidError, ResourceLimitError
 
+from mailkit.mime import unix_line_ends
+
 MAX_SOURCE = 1_000_000  # characters
 MAX_VALUE = 250_000  # characters or items of what goes into and comes out of a filter
 _MAX_BITS = 14_000  # Python prints integers of up to 4,300 digits
@@ -44,7 +46,7 @@ class Template:
     """A compiled template. `fields`: the root names it reads, as in `{{ name.part }}`."""
 
     fields: frozenset[str]
-    _source: str
+    source: str
     _bound: BoundTemplate
 
     def render(self, values: Mapping[str, object]) -> str | RenderFault:
@@ -53,9 +55,9 @@ class Template:
         try:
             return self._bound.render(values)
         except ResourceLimitError as exc:
-            return RenderFault(_line(exc, self._source), "limit", str(exc.message))
+            return RenderFault(_line(exc, self.source), "limit", str(exc.message))
         except LiquidError as exc:
-            return RenderFault(_line(exc, self._source), "failed", str(exc.message))
+            return RenderFault(_line(exc, self.source), "failed", str(exc.message))
         # Filters raise what Python raises (ValueError for an integer of 5,000 digits,
         # OverflowError, TypeError, RecursionError): the author's fault, not ours.
         except Exception as exc:  # noqa: BLE001
@@ -66,6 +68,8 @@ def compile_template(source: str, *, html: bool) -> Template | TemplateFault:
     """Compile a template; `html` says whether values are escaped for HTML."""
     if len(source) > MAX_SOURCE:
         return TemplateFault(1, "too_large", f"{len(source)} characters, {MAX_SOURCE} allowed")
+    # python-liquid makes two line ends of a CRLF that ends the source.
+    source = unix_line_ends(source)
     environment = _environment(html)
     try:
         bound = environment.from_string(source)

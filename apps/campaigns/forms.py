@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -76,6 +77,16 @@ class CampaignForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 10}),
         help_text=_("For mail programs that show no HTML. Left empty, it is made from the HTML."),
     )
+    track_opens = forms.BooleanField(
+        label=_("Count opens"),
+        required=False,
+        help_text=_("By a picture of one pixel. Some mail programs load it by themselves."),
+    )
+    track_clicks = forms.BooleanField(
+        label=_("Count clicks"),
+        required=False,
+        help_text=_("Links lead through this service and on to where you set them."),
+    )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
@@ -91,6 +102,7 @@ class CampaignForm(forms.Form):
         saved: dict[str, Any] = {name: getattr(campaign, name) for name in fields}
         saved["lists"] = list(campaign.lists.values_list("pk", flat=True))
         saved["include_verdicts"] = campaign.include_verdicts
+        saved |= {name: getattr(campaign, name) for name in ("track_opens", "track_clicks")}
         saved["version"] = version(campaign)
         return cls(initial=saved, workspace=campaign.workspace)
 
@@ -104,12 +116,93 @@ class AudienceForm(forms.Form):
 
     lists = forms.ModelMultipleChoiceField(queryset=ContactList.objects.none(), required=False)
     include_verdicts = forms.MultipleChoiceField(choices=MAILABLE, required=False)
+    not_opened = forms.ModelChoiceField(queryset=Campaign.objects.none(), required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        lists = self.fields["lists"]
+        lists, not_opened = self.fields["lists"], self.fields["not_opened"]
         assert isinstance(lists, forms.ModelMultipleChoiceField)
+        assert isinstance(not_opened, forms.ModelChoiceField)
         lists.queryset = ContactList.objects.filter(workspace=workspace)
+        not_opened.queryset = Campaign.objects.filter(workspace=workspace)
+
+
+class LaunchForm(forms.Form):
+    """When a campaign goes: now or at a time, and in which hours of the day."""
+
+    NOW, LATER = "now", "later"
+
+    when = forms.ChoiceField(
+        label=_("When"),
+        choices=[(NOW, _("Send now")), (LATER, _("Schedule"))],
+        initial=NOW,
+        required=False,
+        widget=forms.RadioSelect,
+    )
+    date = forms.DateField(
+        label=_("Date"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )
+    time = forms.TimeField(
+        label=_("Time"),
+        required=False,
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+    )
+    recipient_time = forms.BooleanField(
+        label=_("In each recipient's own time zone"), required=False
+    )
+    hours_from = forms.TypedChoiceField(
+        label=_("Send only from"), coerce=int, empty_value=None, required=False
+    )
+    hours_until = forms.TypedChoiceField(
+        label=_("until"), coerce=int, empty_value=None, required=False
+    )
+    zone = forms.CharField(widget=forms.HiddenInput, required=False)
+    version = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, zone: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.time_zone = zone
+        for name, hours in (("hours_from", range(24)), ("hours_until", range(1, 25))):
+            field = self.fields[name]
+            assert isinstance(field, forms.TypedChoiceField)
+            field.choices = [("", _("any hour")), *((hour, f"{hour}:00") for hour in hours)]
+
+    @classmethod
+    def of(cls, campaign: Campaign, zone: str) -> LaunchForm:
+        """The form with what was chosen before."""
+        names = ("recipient_time", "hours_from", "hours_until")
+        saved: dict[str, Any] = {name: getattr(campaign, name) for name in names}
+        return cls(initial=saved | {"zone": zone, "version": version(campaign)}, zone=zone)
+
+    def clean(self) -> dict[str, Any]:
+        found = self.cleaned_data
+        if self.later:
+            for name in ("date", "time"):
+                if name not in self.errors and not found.get(name):
+                    self.add_error(name, _("Say when."))
+            if found.get("zone") and found["zone"] != self.time_zone:
+                raise forms.ValidationError(
+                    _("The workspace's time zone has changed meanwhile: look at the time again.")
+                )
+        return found
+
+    @property
+    def later(self) -> bool:
+        return self.data.get("when") == self.LATER
+
+    @property
+    def wall(self) -> datetime:
+        """The time on the wall, without a zone."""
+        return datetime.combine(self.cleaned_data["date"], self.cleaned_data["time"])
+
+    @property
+    def hours(self) -> tuple[int, int] | None:
+        begin, end = self.cleaned_data["hours_from"], self.cleaned_data["hours_until"]
+        if begin is None and end is None:
+            return None
+        return begin or 0, 24 if end is None else end
 
 
 class TestSendForm(forms.Form):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html as html_escapes
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -14,13 +15,21 @@ from django.utils.translation import gettext as _
 
 from apps.campaigns import tokens
 from apps.campaigns.models import Campaign
+from apps.campaigns.tokens import Kind, LetterTokens
 from apps.mailer.models import Contact
+from apps.senders.selectors import signing_keys
 from core.errors import InvalidInput
 from core.secrets import keyed_hash
 from mailkit.addresses import format_mailbox
-from mailkit.mime import Letter, compose, html_to_text, one_line
+from mailkit.dkim import DkimKey, Signer
+from mailkit.links import track_links
+from mailkit.mime import html_to_text, one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
+from mailkit.smtp.message import WireMessage
+from mailkit.splice import CompiledLetter, Plain, Recipient
 
+# With a token behind it, it fits a line of quoted-printable and has nothing to escape.
+_PLAIN_BASE = re.compile(r"https?://[A-Za-z0-9.:/_~-]{1,20}")
 BUILT_IN_FIELDS = ("email", "first_name", "last_name", "unsubscribe_url")
 
 
@@ -30,59 +39,67 @@ class LetterFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CompiledCampaign:
-    """A campaign's templates and headers, the same for every recipient."""
+    """A campaign's letter, the same for every recipient but for the values put in.
+
+    `links` are the targets of the tracked links, numbered from 1. `plain` is the letter without
+    tracking, for people who look at it before it is sent.
+    """
 
     campaign_id: int
-    from_mailbox: str
     from_email: str
-    reply_to: str
     subject: Template
     html: Template | None
     text: Template
+    links: tuple[str, ...]
+    tracked: CompiledLetter
+    plain: CompiledLetter
 
-    def letter(self, contact: Contact, *, date: datetime) -> bytes:
+    def letter(
+        self,
+        contact_id: int,
+        email: str,
+        values: Mapping[str, object],
+        *,
+        date: datetime,
+    ) -> WireMessage:
         """The message for one contact, the same bytes on every attempt but for its date.
 
         Raises LetterFault.
         """
-        url = unsubscribe_url(self.campaign_id, contact.pk)
-        headers = (
-            ("List-Unsubscribe", f"<{url}>"),
-            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
-        )
-        message_id = message_id_of(self.campaign_id, contact.pk, self.from_email)
-        return self._compose(contact.email, merge_values(contact, url), message_id, date, headers)
+        signed = LetterTokens(self.campaign_id, contact_id, len(self.links))
+        base, plain = settings.BASE_URL, self._plain_url
+        url = f"{base}/u/{signed.of(Kind.UNSUBSCRIBE)}"
+        merged = {
+            **values,
+            "email": email,
+            "unsubscribe_url": plain(url),
+            "_open": plain(f"{base}/o/{signed.of(Kind.OPEN)}.gif"),
+        }
+        for number in range(1, len(self.links) + 1):
+            merged[f"_link_{number}"] = plain(f"{base}/c/{signed.link(number)}")
+        message_id = _message_id(self.campaign_id, contact_id, signed, self.from_email)
+        return _made(self.tracked, Recipient(email, message_id, url, merged), date)
 
-    def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> bytes:
+    @property
+    def _plain_url(self) -> type[str]:
+        """Our own addresses need no look at each, unless BASE_URL is an unusual one."""
+        return Plain if _PLAIN_BASE.fullmatch(settings.BASE_URL) else str
+
+    def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> WireMessage:
         """The message of a test send: no one-click header, for there is nobody to unsubscribe."""
         domain = self.from_email.rpartition("@")[2]
         message_id = f"<test.{test_id}.{keyed_hash('test', str(test_id))[:12]}@{domain}>"
-        return self._compose(to, values, message_id, timezone.now(), ())
+        return _made(self.plain, Recipient(to, message_id, "", values), timezone.now())
 
-    def _compose(
-        self,
-        to: str,
-        values: Mapping[str, object],
-        message_id: str,
-        date: datetime,
-        headers: tuple[tuple[str, str], ...],
-    ) -> bytes:
-        if self.reply_to:
-            headers = (("Reply-To", self.reply_to), *headers)
-        letter = Letter(
-            from_mailbox=self.from_mailbox,
-            to=to,
-            subject=one_line(_render(self.subject, values)),
-            text=_render(self.text, values),
-            html=_render(self.html, values) if self.html else "",
-            message_id=message_id,
-            date=date,
-            headers=headers,
-        )
-        try:
-            return compose(letter)
-        except ValueError as error:
-            raise LetterFault(str(error)) from error
+
+def _made(letter: CompiledLetter, recipient: Recipient, date: datetime) -> WireMessage:
+    try:
+        message = letter.make(recipient, date)
+    except ValueError as error:
+        raise LetterFault(str(error)) from error
+    if isinstance(message, RenderFault):
+        raise LetterFault(f"line {message.line}: {message.detail}")
+    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,10 @@ class Preview:
 
 
 def compiled(campaign: Campaign) -> CompiledCampaign:
-    """Compile a campaign's content, once per process and version. Raises InvalidInput."""
+    """Compile a campaign's content, once per process and version. Raises InvalidInput.
+
+    The domain's signing keys are read each time, so that a new one is soon in use.
+    """
     language = campaign.created_by.language if campaign.created_by else ""
     return _compiled(
         campaign.pk,
@@ -104,6 +124,9 @@ def compiled(campaign: Campaign) -> CompiledCampaign:
         campaign.from_email,
         campaign.reply_to,
         language or settings.LANGUAGE_CODE,
+        campaign.track_opens,
+        campaign.track_clicks,
+        signing_keys(campaign.workspace, campaign.from_email),
     )
 
 
@@ -141,13 +164,17 @@ def sample_values(contact: Contact | None) -> dict[str, object]:
 
 
 def unsubscribe_url(campaign_id: int, contact_id: int) -> str:
-    return f"{settings.BASE_URL}/u/{tokens.sign(campaign_id, contact_id)}/"
+    return f"{settings.BASE_URL}/u/{tokens.sign(Kind.UNSUBSCRIBE, campaign_id, contact_id)}"
 
 
 def message_id_of(campaign_id: int, contact_id: int, from_email: str) -> str:
     """The Message-ID of a delivery: it follows from the row, so a repetition can be recognised."""
-    signature = keyed_hash("message-id", f"{campaign_id}.{contact_id}")[:12]
-    return f"<{campaign_id}.{contact_id}.{signature}@{from_email.rpartition('@')[2]}>"
+    return _message_id(campaign_id, contact_id, LetterTokens(campaign_id, contact_id), from_email)
+
+
+def _message_id(campaign_id: int, contact_id: int, signed: LetterTokens, from_email: str) -> str:
+    domain = from_email.rpartition("@")[2]
+    return f"<{campaign_id}.{contact_id}.{signed.mac(Kind.MESSAGE_ID)}@{domain}>"
 
 
 def _render(template: Template, values: Mapping[str, object]) -> str:
@@ -167,6 +194,9 @@ def _compiled(
     from_email: str,
     reply_to: str,
     language: str,
+    track_opens: bool,
+    track_clicks: bool,
+    keys: tuple[DkimKey, ...],
 ) -> CompiledCampaign:
     try:
         from_mailbox = format_mailbox(from_name, from_email)
@@ -183,15 +213,47 @@ def _compiled(
         html, plain = _with_unsubscribe_line(html, plain, language)
         templates["html"] = _template(_("HTML"), html, html=True)
         templates["text"] = _template(_("Plain text"), plain, html=False)
+    tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks)
+
+    def letter(html_source: str, *, list_unsubscribe: bool) -> CompiledLetter:
+        return CompiledLetter(
+            from_mailbox=from_mailbox,
+            subject=templates["subject"],
+            html=_template(_("HTML"), html_source, html=True) if html_source else None,
+            text=templates["text"],
+            headers=(("Reply-To", reply_mailbox),) if reply_mailbox else (),
+            list_unsubscribe=list_unsubscribe,
+            signer_of=lambda names: Signer(keys, names) if keys else None,
+        )
+
     return CompiledCampaign(
         campaign_id=campaign_id,
-        from_mailbox=from_mailbox,
         from_email=from_email,
-        reply_to=reply_mailbox,
         subject=templates["subject"],
         html=templates["html"] if html else None,
         text=templates["text"],
+        links=tuple(links),
+        tracked=letter(tracked_html, list_unsubscribe=True),
+        plain=letter(html, list_unsubscribe=False),
     )
+
+
+def _tracked(html: str, *, opens: bool, clicks: bool) -> tuple[str, Sequence[str]]:
+    """The HTML with its links led through the counter and the pixel at its end."""
+    links: list[str] = []
+    if clicks:
+        html, links = track_links(
+            html, lambda number: f"{{{{ _link_{number} }}}}", most=tokens.MOST_LINKS
+        )
+    if opens and html:
+        pixel = '<img src="{{ _open }}" width="1" height="1" alt="">'
+        html = _before_end(html, pixel)
+    return html, links
+
+
+def _before_end(html: str, piece: str) -> str:
+    head, end, tail = html.rpartition("</body>")
+    return f"{head}{piece}{end}{tail}" if end else html + piece
 
 
 def _template(part: str, source: str, *, html: bool) -> Template:
@@ -211,7 +273,5 @@ def _with_unsubscribe_line(html: str, text: str, language: str) -> tuple[str, st
     text = f"{text.rstrip()}\n\n--\n{word}: {{{{ unsubscribe_url }}}}\n"
     if html:
         label = html_escapes.escape(word)
-        line = f'<p><a href="{{{{ unsubscribe_url }}}}">{label}</a></p>'
-        head, end, tail = html.rpartition("</body>")
-        html = f"{head}{line}{end}{tail}" if end else html + line
+        html = _before_end(html, f'<p><a href="{{{{ unsubscribe_url }}}}">{label}</a></p>')
     return html, text

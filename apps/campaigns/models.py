@@ -24,6 +24,7 @@ class Campaign(models.Model):
 
     class State(models.TextChoices):
         DRAFT = "draft", _("Draft")
+        SCHEDULED = "scheduled", _("Scheduled")
         PREPARING = "preparing", _("Preparing")
         SENDING = "sending", _("Sending")
         PAUSED = "paused", _("Paused")
@@ -44,9 +45,25 @@ class Campaign(models.Model):
         models.CharField(max_length=8, choices=Verdict), default=only_valid
     )
 
+    track_opens = models.BooleanField(_("count opens"), default=True)
+    track_clicks = models.BooleanField(_("count clicks"), default=True)
+    # Only to those of an earlier campaign who were sent it and have not opened it.
+    not_opened = models.ForeignKey("self", models.SET_NULL, null=True, related_name="resends")
+
+    # When to begin; in each recipient's own time zone if asked for. Hours of the day, 0 to 24,
+    # outside of which nothing is handed over; None is any time.
+    scheduled_at = models.DateTimeField(null=True)
+    recipient_time = models.BooleanField(default=False)
+    hours_from = models.PositiveSmallIntegerField(null=True)
+    hours_until = models.PositiveSmallIntegerField(null=True)
+
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     audience = models.PositiveBigIntegerField(default=0)
     pause_reason = models.CharField(max_length=300, blank=True, default="")
+    # Providers left out for now, each with its reason.
+    paused_providers = models.JSONField(default=dict)
+    # What the counters said when a person last let it go on: [provider, status, fault, rows].
+    resumed_at = models.JSONField(default=list)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -66,6 +83,11 @@ class Campaign(models.Model):
                 name="campaign_in_motion",
                 condition=Q(state__in=["preparing", "sending", "cancelling"]),
             ),
+            models.Index(
+                fields=["scheduled_at"],
+                name="campaign_scheduled",
+                condition=Q(state="scheduled"),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -76,8 +98,25 @@ class Campaign(models.Model):
         return self.state == self.State.DRAFT
 
     @property
+    def is_scheduled(self) -> bool:
+        return self.state == self.State.SCHEDULED
+
+    @property
+    def has_begun(self) -> bool:
+        return not (self.is_draft or self.is_scheduled)
+
+    @property
     def in_motion(self) -> bool:
         return self.state in {self.State.PREPARING, self.State.SENDING, self.State.CANCELLING}
+
+
+class CampaignLink(models.Model):
+    """Where a tracked link of a campaign leads: fixed when the campaign is compiled."""
+
+    pk = models.CompositePrimaryKey("campaign_id", "number")
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="links")
+    number = models.PositiveIntegerField()
+    url = models.TextField()
 
 
 class Delivery(models.Model):
@@ -110,6 +149,7 @@ class Delivery(models.Model):
         Contact, models.DO_NOTHING, db_constraint=False, related_name="deliveries"
     )
     email = models.CharField(max_length=254)
+    provider = models.CharField(max_length=16, default="other")
     status = models.CharField(max_length=11, choices=Status, default=Status.QUEUED)
     token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
@@ -117,13 +157,18 @@ class Delivery(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     stage = models.CharField(max_length=10, blank=True, default="")
     code = models.PositiveSmallIntegerField(null=True)
+    fault = models.CharField(max_length=16, blank=True, default="")
     reply = models.TextField(blank=True, default="")
+    relay_id = models.BigIntegerField(null=True)
+    opened_at = models.DateTimeField(null=True)
+    clicked_at = models.DateTimeField(null=True)
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         indexes: ClassVar = [
+            # By provider: the rows of one that is told to wait are not in the others' way.
             models.Index(
-                fields=["campaign", "contact"],
+                fields=["campaign", "provider", "contact"],
                 name="delivery_queued",
                 condition=Q(status="queued"),
             ),
@@ -142,9 +187,33 @@ class Delivery(models.Model):
             models.Index(
                 fields=["lease_until"],
                 name="delivery_leased",
-                condition=Q(status__in=["claimed", "handing_off"]),
+                # Not by status: the planner would read all of it to find some rows by their keys.
+                condition=Q(lease_until__isnull=False),
+            ),
+            # Few among the final rows, and those that people look for.
+            models.Index(
+                fields=["campaign", "status", "contact"],
+                name="delivery_troubled",
+                condition=Q(status__in=["failed", "unknown"]),
             ),
         ]
+
+
+class Tally(models.Model):
+    """How many rows of the ledger there are, by what became of them: the sum of `number`.
+
+    Written by a trigger in each transaction that changes the ledger, so that it cannot drift;
+    added up now and then (services.tally). Rows that are claimed or being handed over count as
+    queued here: they are few, and an index finds them.
+    """
+
+    campaign = models.ForeignKey(
+        Campaign, models.DO_NOTHING, db_constraint=False, related_name="tallies"
+    )
+    provider = models.CharField(max_length=16)
+    status = models.CharField(max_length=11)
+    fault = models.CharField(max_length=16)
+    number = models.BigIntegerField()
 
 
 class TestSend(models.Model):

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.core.cache import cache
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
 from apps.mailer.models import Verdict
+from apps.senders.models import Relay, SendingPolicy
+from mailkit import providers
 
 FINAL = ("sent", "failed", "unknown", "suppressed", "cancelled")
+# What has a class of fault.
+TROUBLED = ("failed", "deferred", "unknown")
+# Counted in the tally beside the statuses: rows whose letter was opened, and clicked in.
+OPENED, CLICKED = "opened", "clicked"
+# Asks for the rows whose fault has no class.
+NO_FAULT = "none"
+
+RATE_SECONDS = 30
+LEAST_RATE_SECONDS = 5
+SHOWN_REASONS = 20
+# Rows that the servers' words are taken from.
+SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,32 @@ class Audience:
     @property
     def total(self) -> int:
         return self.sendable + sum(self.left_out.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """Rows of a campaign's ledger: by status, by provider and status, by fault and status, and
+    by all three."""
+
+    counts: dict[str, int]
+    providers: dict[str, dict[str, int]]
+    faults: dict[str, dict[str, int]]
+    opens: int
+    clicks: int
+    by_kind: dict[tuple[str, str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Rows of one provider, or of one class of fault, by status."""
+
+    key: str
+    total: int
+    counts: dict[str, int]
+
+    @property
+    def waiting(self) -> int:
+        return self.counts.get("queued", 0) + self.counts.get("deferred", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,80 +97,255 @@ def campaigns(workspace: Workspace, *, search: str = "", state: str = "") -> Que
 
 def status_counts(campaign: Campaign) -> dict[str, int]:
     """Rows of the ledger by status; statuses without rows are 0."""
-    counted = dict(
-        Delivery.objects.filter(campaign=campaign)
-        .order_by()
-        .values_list("status")
-        .annotate(number=Count("contact_id"))
-    )
-    return {status: counted.get(status, 0) for status in Delivery.Status.values}
+    return tallied(campaign).counts
 
 
-def progress(campaign: Campaign) -> CampaignProgress:
-    counts = status_counts(campaign)
+def tallied(campaign: Campaign) -> Tallied:
+    """What the ledger's counters say, at one moment; costs the same however large it is."""
+    with connection.cursor() as cursor:
+        # Leased rows count as queued in the tally. They are few, and OFFSET keeps the condition
+        # on the campaign out of their look-up: the planner would walk through its whole ledger.
+        cursor.execute(
+            """
+            SELECT provider, status, fault, sum(number)
+            FROM campaigns_tally WHERE campaign_id = %(campaign)s GROUP BY 1, 2, 3
+            UNION ALL
+            SELECT NULL, status, '', count(*)
+            FROM (SELECT campaign_id, status FROM campaigns_delivery
+                  WHERE lease_until IS NOT NULL ORDER BY lease_until OFFSET 0) AS held
+            WHERE campaign_id = %(campaign)s AND status IN ('claimed', 'handing_off') GROUP BY 2
+            """,
+            {"campaign": campaign.pk},
+        )
+        rows = [(*key, int(number)) for *key, number in cursor.fetchall()]
+    counts = dict.fromkeys(Delivery.Status.values, 0)
+    by_provider: dict[str, dict[str, int]] = {}
+    by_fault: dict[str, dict[str, int]] = {}
+    by_kind: dict[tuple[str, str, str], int] = {}
+    opens = clicks = 0
+    for provider, status, fault, number in rows:
+        if provider is None:
+            counts[status] += number
+            counts[Delivery.Status.QUEUED] -= number
+        elif status == OPENED:
+            opens += number
+        elif status == CLICKED:
+            clicks += number
+        else:
+            counts[status] += number
+            by_kind[provider, status, fault] = number
+            _add(by_provider, provider, status, number)
+            if status in TROUBLED:
+                _add(by_fault, fault, status, number)
+    return Tallied(counts, by_provider, by_fault, opens, clicks, by_kind)
+
+
+def _add(table: dict[str, dict[str, int]], key: str, status: str, number: int) -> None:
+    row = table.setdefault(key, {})
+    row[status] = row.get(status, 0) + number
+
+
+def breakdown(found: Tallied) -> tuple[list[Share], list[Share]]:
+    """(by provider, by class of fault), the largest first; claimed rows count as queued there."""
+
+    def shares(table: dict[str, dict[str, int]]) -> list[Share]:
+        rows = [Share(key, sum(counts.values()), counts) for key, counts in table.items()]
+        return sorted((row for row in rows if row.total), key=lambda row: (-row.total, row.key))
+
+    return shares(found.providers), shares(found.faults)
+
+
+def progress(campaign: Campaign, found: Tallied | None = None) -> CampaignProgress:
+    """The rate is that of the last seconds while it is being sent, else that of all of it."""
+    counts = (found or tallied(campaign)).counts
     final = sum(counts[status] for status in FINAL)
     total = sum(counts.values())
     rate = 0.0
     if campaign.launched_at:
         seconds = ((campaign.finished_at or timezone.now()) - campaign.launched_at).total_seconds()
         rate = final / seconds if seconds > 0 else 0.0
+        if campaign.state == Campaign.State.SENDING:
+            rate = _recent_rate(campaign, final, rate)
     left = (total - final) / rate if rate and final < total else None
     return CampaignProgress(total, final, counts, rate, left)
 
 
-def audience(workspace: Workspace, *, list_ids: Iterable[int], verdicts: Iterable[str]) -> Audience:
+def _recent_rate(campaign: Campaign, final: int, otherwise: float) -> float:
+    """Rows a second since the oldest of the looks of the last half minute, kept in the cache."""
+    key, now = f"campaign-looks:{campaign.pk}", time.time()
+    looks = [look for look in cache.get(key) or [] if now - RATE_SECONDS < look[0] <= now]
+    if not looks or now - looks[-1][0] >= 1:
+        cache.set(key, [*looks, (now, final)], RATE_SECONDS)
+    if not looks or now - looks[0][0] < LEAST_RATE_SECONDS:
+        return otherwise
+    then, before = looks[0]
+    return float(max(final - before, 0) / (now - then))
+
+
+# Why a contact of the chosen lists would not get the letter; empty for those who would.
+_REASONS = """
+    SELECT contact.domain, CASE
+        WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
+        WHEN never.id IS NOT NULL THEN 'suppressed'
+        WHEN contact.verdict <> ALL(%(verdicts)s)
+            THEN COALESCE(NULLIF(contact.verdict, ''), 'unverified')
+        WHEN %(earlier)s::bigint IS NOT NULL AND NOT EXISTS (
+            SELECT FROM campaigns_delivery earlier
+            WHERE earlier.campaign_id = %(earlier)s AND earlier.contact_id = contact.id
+              AND earlier.status = 'sent' AND earlier.opened_at IS NULL) THEN 'opened'
+        ELSE '' END AS reason
+    FROM mailer_contact contact
+    LEFT JOIN mailer_suppression never
+      ON never.workspace_id = contact.workspace_id AND never.email = contact.email
+    WHERE contact.workspace_id = %(workspace)s AND contact.id IN (
+        SELECT member.contact_id FROM mailer_listmember member
+        JOIN mailer_contactlist list ON list.id = member.list_id
+        WHERE list.workspace_id = %(workspace)s AND list.id = ANY(%(lists)s))
+"""
+
+
+def _chosen(
+    workspace: Workspace,
+    list_ids: Iterable[int],
+    verdicts: Iterable[str],
+    not_opened: Campaign | None,
+) -> dict[str, Any]:
+    return {
+        "workspace": workspace.pk,
+        "lists": list(list_ids),
+        "verdicts": list(verdicts),
+        "earlier": not_opened.pk if not_opened else None,
+    }
+
+
+def audience(
+    workspace: Workspace,
+    *,
+    list_ids: Iterable[int],
+    verdicts: Iterable[str],
+    not_opened: Campaign | None = None,
+) -> Audience:
     """Whom the ledger's snapshot would take, by the same conditions, and whom it would leave.
 
-    Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, and the
-    verdicts that are not included (`unverified` stands for none).
+    Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, the
+    verdicts that are not included (`unverified` stands for none), and for a resend `opened`:
+    those who were not sent the earlier campaign or have opened it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT CASE
-                WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
-                WHEN never.id IS NOT NULL THEN 'suppressed'
-                WHEN contact.verdict = ANY(%(verdicts)s) THEN ''
-                WHEN contact.verdict = '' THEN 'unverified'
-                ELSE contact.verdict END AS reason, count(*)
-            FROM mailer_contact contact
-            LEFT JOIN mailer_suppression never
-              ON never.workspace_id = contact.workspace_id AND never.email = contact.email
-            WHERE contact.workspace_id = %(workspace)s AND contact.id IN (
-                SELECT member.contact_id FROM mailer_listmember member
-                JOIN mailer_contactlist list ON list.id = member.list_id
-                WHERE list.workspace_id = %(workspace)s AND list.id = ANY(%(lists)s))
-            GROUP BY 1
-            """,
-            {
-                "workspace": workspace.pk,
-                "lists": list(list_ids),
-                "verdicts": list(verdicts),
-            },
+            f"SELECT reason, count(*) FROM ({_REASONS}) AS reasoned GROUP BY 1",
+            _chosen(workspace, list_ids, verdicts, not_opened),
         )
         counts = dict(cursor.fetchall())
-    reasons = ("unsubscribed", "suppressed", *Verdict.values, "unverified")
+    reasons = ("unsubscribed", "suppressed", *Verdict.values, "unverified", "opened")
     return Audience(
         counts.get("", 0), {reason: counts[reason] for reason in reasons if reason in counts}
     )
 
 
-def deliveries(campaign: Campaign, *, status: str = "", search: str = "") -> QuerySet[Delivery]:
-    """Rows of the ledger by contact id."""
+def has_audience(campaign: Campaign) -> bool:
+    """Whether anybody would get a draft: found at the first one, however many there are."""
+    lists = list(campaign.lists.values_list("pk", flat=True))
+    chosen = _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM ({_REASONS}) AS reasoned WHERE reason = '' LIMIT 1", chosen)
+        return cursor.fetchone() is not None
+
+
+def waits_for(campaign: Campaign) -> str:
+    """Why a campaign that is being sent stands still by rights: `hours`, `relay` or `limits`.
+
+    Empty where it should move. With hours of the recipients' own the rows have due times.
+    """
+    if campaign.hours_from is not None and not campaign.recipient_time:
+        hour = timezone.localtime(timezone=zone_of(campaign.workspace)).hour
+        if not campaign.hours_from <= hour < (campaign.hours_until or 24):
+            return "hours"
+    relays = list(Relay.objects.filter(workspace=campaign.workspace).only("enabled", "retry_at"))
+    now = timezone.now()
+    if relays and not any(one.enabled and (one.retry_at or now) <= now for one in relays):
+        return "relay"
+    return "limits" if cache.get(wait_key(campaign.pk)) else ""
+
+
+def wait_key(campaign_id: int) -> str:
+    """Where services.monitoring notes in the cache that limits hold a campaign up."""
+    return f"campaign-waits:{campaign_id}"
+
+
+def zone_of(workspace: Workspace) -> ZoneInfo:
+    """The time zone in which a workspace's hours and dates are meant."""
+    policy = SendingPolicy.objects.filter(workspace=workspace).only("time_zone").first()
+    return ZoneInfo(policy.time_zone if policy else "UTC")
+
+
+def provider_label(key: str) -> str:
+    """The name of a mailbox provider as people know it."""
+    if key == providers.OTHER:
+        return _("All others")
+    provider = providers.PROVIDERS.get(key)
+    return provider.label if provider else key
+
+
+def audience_by_provider(campaign: Campaign) -> dict[str, int]:
+    """How many letters of a draft would go to each mailbox provider."""
+    lists = campaign.lists.values_list("pk", flat=True)
+    chosen = _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
+    known = [
+        (domain, provider.key)
+        for provider in providers.PROVIDERS.values()
+        for domain in provider.domains
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
+            FROM (SELECT domain, count(*) AS number FROM ({_REASONS}) AS reasoned
+                  WHERE reason = '' GROUP BY 1) AS counted
+            LEFT JOIN unnest(%(domains)s::text[], %(providers)s::text[])
+                AS known (domain, provider) ON known.domain = counted.domain
+            LEFT JOIN mailer_domainfact fact
+                ON fact.domain = counted.domain AND NOT fact.sandbox
+            GROUP BY 1
+            """,
+            chosen
+            | {
+                "other": providers.OTHER,
+                "domains": [domain for domain, _key in known],
+                "providers": [key for _domain, key in known],
+            },
+        )
+        return {provider: int(number) for provider, number in cursor.fetchall()}
+
+
+def deliveries(
+    campaign: Campaign, *, status: str = "", fault: str = "", provider: str = "", search: str = ""
+) -> QuerySet[Delivery]:
+    """Rows of the ledger by contact id; a fault is one of what failed, waits or is unknown."""
     found = Delivery.objects.filter(campaign=campaign)
     if status:
         found = found.filter(status=status)
+    elif fault:
+        found = found.filter(status__in=TROUBLED)
+    if fault:
+        found = found.filter(fault="" if fault == NO_FAULT else fault)
+    if provider:
+        found = found.filter(provider=provider)
     if search:
         found = found.filter(email__icontains=search.strip())
     return found.order_by("contact_id")
 
 
 def failure_reasons(campaign: Campaign) -> list[tuple[str, int | None, str, int]]:
-    """The 20 most frequent (stage, code, server's words, rows) of what is not sent."""
-    return list(
-        Delivery.objects.filter(campaign=campaign, status__in=["failed", "deferred", "unknown"])
-        .order_by()
-        .values_list("stage", "code", "reply")
-        .annotate(number=Count("contact_id"))
-        .order_by("-number", "reply")[:20]
-    )
+    """The 20 most frequent (stage, code, server's words, rows) of what is not sent.
+
+    Of a sample: the first thousand rows of each status, which their indexes find.
+    """
+    reasons: Counter[tuple[str, int | None, str]] = Counter()
+    for status in TROUBLED:
+        rows = Delivery.objects.filter(campaign=campaign, status=status)
+        if status != Delivery.Status.DEFERRED:  # the index of those is in no order
+            rows = rows.order_by("status", "contact_id")
+        reasons.update(rows.values_list("stage", "code", "reply")[:SAMPLE])
+    ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0][2]))
+    return [(*reason, number) for reason, number in ordered[:SHOWN_REASONS]]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from apps.campaigns.services import connections, launch, monitoring, partitions, sending
+from apps.campaigns.services import (
+    connections,
+    launch,
+    monitoring,
+    notices,
+    partitions,
+    sending,
+)
+from core import queues
 from core.celery import app
 
 
@@ -16,7 +24,7 @@ def send_campaign(campaign_id: int) -> None:
 def send_email_batch(campaign_id: int) -> None:
     """Send for a few seconds, then queue up behind the others for the rest."""
     if sending.send_batch(campaign_id):
-        send_email_batch.delay(campaign_id)
+        queues.ring(send_email_batch, campaign_id)
 
 
 @app.task(
@@ -51,3 +59,9 @@ def cleanup_stuck_campaigns() -> None:
 def cleanup_smtp_connections() -> None:
     """Have every process close its idle SMTP connections."""
     connections.close_idle_everywhere()
+
+
+@app.task(name="apps.campaigns.tasks.notify_owners")
+def notify_owners(campaign_id: int, provider: str = "") -> None:
+    """Write to a workspace's owners that a campaign stopped by itself, and why."""
+    notices.tell_owners(campaign_id, provider)

@@ -1,45 +1,104 @@
-"""Compact signed tokens that name one recipient of one campaign, for links in letters."""
+"""Compact signed tokens that name one recipient of one campaign, for links in letters.
+
+A token is `ids.mac`, of a link `ids.number.mac`: an octet with the lengths of both ids and the
+ids, in base64 for URLs; 96 bits of a keyed SHAKE128. All tokens of a letter share one digest, of
+which each takes its own piece, so that the token of an open pixel is none of an unsubscribe link.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import hmac
-import struct
+from binascii import Error, a2b_base64, b2a_base64
+from enum import IntEnum
 from functools import lru_cache
+from hashlib import blake2b, shake_128
 
 from django.conf import settings
 
-_IDS = struct.Struct(">QQ")
-_SIGNATURE_BYTES = 16
+MOST_LINKS = 1000
+_MAC_OCTETS, _MAC_LENGTH = 12, 16  # as octets, and in base64
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
-def sign(campaign_id: int, contact_id: int) -> str:
-    """43 URL-safe characters."""
-    ids = _IDS.pack(campaign_id, contact_id)
-    return base64.urlsafe_b64encode(ids + _signature(ids)).rstrip(b"=").decode()
+class Kind(IntEnum):
+    """The piece of the digest that a token takes; the pieces of links follow."""
+
+    MESSAGE_ID = 0
+    UNSUBSCRIBE = 1
+    OPEN = 2
+    CLICK = 3
 
 
-def read(token: str) -> tuple[int, int] | None:
-    """(campaign id, contact id), or None for a token that we did not sign."""
+class LetterTokens:
+    """The tokens of one letter with `links` numbered links."""
+
+    __slots__ = ("_ids", "_macs")
+
+    def __init__(self, campaign_id: int, contact_id: int, links: int = 0) -> None:
+        ids = _pack(campaign_id, contact_id)
+        macs = shake_128(_key(settings.SECRET_KEY) + ids).digest(_MAC_OCTETS * (3 + links))
+        self._ids = _encode(ids).rstrip("=")
+        self._macs = _encode(macs)
+
+    def of(self, kind: Kind) -> str:
+        """About 24 URL-safe characters."""
+        return f"{self._ids}.{self.mac(kind)}"
+
+    def link(self, number: int) -> str:
+        """Of a link, counted from 1."""
+        start = _MAC_LENGTH * (Kind.CLICK + number - 1)
+        return f"{self._ids}.{number}.{self._macs[start : start + _MAC_LENGTH]}"
+
+    def mac(self, kind: Kind) -> str:
+        return self._macs[_MAC_LENGTH * kind : _MAC_LENGTH * (kind + 1)]
+
+
+def sign(kind: Kind, campaign_id: int, contact_id: int, link: int = 0) -> str:
+    """One token; `link` is the number of a link, counted from 1, for CLICK alone."""
+    tokens = LetterTokens(campaign_id, contact_id, link)
+    return tokens.link(link) if kind == Kind.CLICK else tokens.of(kind)
+
+
+def read(kind: Kind, token: str) -> tuple[int, int, int] | None:
+    """(campaign id, contact id, link or 0), or None for what we did not sign."""
+    ids, *number = token.split(".")[:-1] or [""]
+    if not (20 <= len(token) <= 60 and token.isascii() and len(number) == (kind == Kind.CLICK)):
+        return None
+    link = int(number[0]) if number and number[0].isdecimal() else 0
+    numbers = _unpack(ids)
+    if numbers is None or not (kind != Kind.CLICK or 1 <= link <= MOST_LINKS):
+        return None
+    # The whole token is compared, so that nothing in it can be written in another way.
+    return (*numbers, link) if hmac.compare_digest(token, sign(kind, *numbers, link)) else None
+
+
+def _pack(campaign_id: int, contact_id: int) -> bytes:
+    first = (campaign_id.bit_length() + 7) >> 3
+    second = (contact_id.bit_length() + 7) >> 3
+    return b"%c%b%b" % (
+        first << 4 | second,
+        campaign_id.to_bytes(first, "big"),
+        contact_id.to_bytes(second, "big"),
+    )
+
+
+def _unpack(ids: str) -> tuple[int, int] | None:
     try:
-        raw = base64.b64decode(
-            token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
-        )
-    except (binascii.Error, ValueError):
+        packed = a2b_base64(ids.encode().translate(_FROM_URL) + b"=" * (-len(ids) % 4))
+    except Error:
         return None
-    ids, signature = raw[: _IDS.size], raw[_IDS.size :]
-    if len(ids) != _IDS.size or not hmac.compare_digest(signature, _signature(ids)):
+    if not packed or len(packed) != 1 + (packed[0] >> 4) + (packed[0] & 15):
         return None
-    campaign_id, contact_id = _IDS.unpack(ids)
-    return campaign_id, contact_id
+    first = 1 + (packed[0] >> 4)
+    numbers = int.from_bytes(packed[1:first], "big"), int.from_bytes(packed[first:], "big")
+    return numbers if max(numbers) < 1 << 63 else None
 
 
-def _signature(ids: bytes) -> bytes:
-    return hmac.new(_key(settings.SECRET_KEY), ids, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+def _encode(data: bytes) -> str:
+    return b2a_base64(data, newline=False).translate(_TO_URL).decode()
 
 
 @lru_cache(maxsize=2)
 def _key(secret: str) -> bytes:
-    return hashlib.sha256(b"recipient token:" + secret.encode()).digest()
+    """As long as a block of the hash, so that it fills the first one."""
+    return blake2b(f"recipient token:{secret}".encode(), digest_size=64).digest()

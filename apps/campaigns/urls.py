@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.campaigns.views import campaigns, deliveries, editor
+from apps.campaigns.views import campaigns, deliveries, editor, steering
 
 app_name = "campaigns"
 urlpatterns = [
@@ -15,12 +15,16 @@ urlpatterns = [
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
     path("<int:pk>/test/", editor.test_send, name="test_send"),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
-    path("<int:pk>/launch/", campaigns.launch, name="launch"),
-    path("<int:pk>/pause/", campaigns.pause, name="pause"),
-    path("<int:pk>/resume/", campaigns.resume, name="resume"),
-    path("<int:pk>/cancel/", campaigns.cancel, name="cancel"),
+    path("<int:pk>/launch/", steering.launch, name="launch"),
+    path("<int:pk>/unschedule/", steering.unschedule, name="unschedule"),
+    path("<int:pk>/pause/", steering.pause, name="pause"),
+    path("<int:pk>/resume/", steering.resume, name="resume"),
+    path("<int:pk>/resume/<slug:provider>/", steering.resume_provider, name="resume_provider"),
+    path("<int:pk>/cancel/", steering.cancel, name="cancel"),
     path("<int:pk>/duplicate/", campaigns.duplicate, name="duplicate"),
+    path("<int:pk>/resend/", campaigns.resend, name="resend"),
     path("<int:pk>/delete/", campaigns.delete, name="delete"),
     path("<int:pk>/deliveries/", deliveries.deliveries, name="deliveries"),
+    path("<int:pk>/deliveries/retry-unknown/", steering.retry_unknown, name="retry_unknown"),
     path("<int:pk>/deliveries/<int:contact_pk>/retry/", deliveries.retry, name="retry"),
 ]

@@ -250,6 +250,8 @@ class DomainFact(models.Model):
     sandbox = models.BooleanField(default=False)
     status = models.CharField(max_length=20)
     hosts = ArrayField(models.CharField(max_length=254), default=list)
+    # Who runs these hosts: a key of mailkit.providers.
+    provider = models.CharField(max_length=16, default="", db_default="")
     expires_at = models.DateTimeField()
 
     class Meta:

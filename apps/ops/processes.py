@@ -32,13 +32,14 @@ def peaks() -> list[Peak]:
     found: dict[str, list[float]] = defaultdict(list)
     for process in running:
         try:
-            found[_kind(process)].append(_peak_bytes(process) / 1e6)
+            found[kind_of(process)].append(_peak_bytes(process) / 1e6)
         except psutil.Error:
             continue
     return [Peak(name, len(sizes), max(sizes)) for name, sizes in sorted(found.items())]
 
 
-def _kind(process: psutil.Process) -> str:
+def kind_of(process: psutil.Process) -> str:
+    """web, worker-email, postgres, ...; its own name for anything else."""
     command = " ".join(process.cmdline()) or process.name()
     if queue := _QUEUE.search(command):
         return f"worker-{queue[1]}"

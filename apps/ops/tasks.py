@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apps.campaigns.services import monitoring
 from apps.mailer.services import importing, verification
+from apps.senders.services import domains, relays
 from core.celery import app
 
 
@@ -19,3 +20,5 @@ def sweep_due_work() -> None:
     monitoring.sweep()
     importing.ring_abandoned_imports()
     verification.ring_due_checks()
+    domains.ring_due_checks()
+    relays.ring_due_checks()

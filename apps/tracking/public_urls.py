@@ -1,11 +1,13 @@
-"""Pages for recipients, who have no account."""
+"""Pages and addresses for recipients, who have no account."""
 
-from django.urls import re_path
+from django.urls import path, re_path
 
 from apps.tracking import public_views
 
 app_name = "public"
-# With and without the slash: a redirect would lose the POST of a one-click unsubscription.
+# Unsubscribing with and without the slash: a redirect would lose the POST of one click.
 urlpatterns = [
-    re_path(r"^(?P<token>[^/]+)/?$", public_views.unsubscribe, name="unsubscribe"),
+    re_path(r"^u/(?P<token>[^/]+)/?$", public_views.unsubscribe, name="unsubscribe"),
+    path("c/<str:token>", public_views.click, name="click"),
+    path("o/<str:token>.gif", public_views.opened, name="open"),
 ]

@@ -38,10 +38,10 @@ def audience_health(workspace: Workspace) -> Health:
 
 
 def recent_campaigns(workspace: Workspace) -> list[tuple[Campaign, CampaignProgress | None]]:
-    """The newest campaigns with their progress; drafts have none."""
+    """The newest campaigns with their progress; those that have not begun have none."""
     newest = campaign_selectors.campaigns(workspace)[:SHOWN_CAMPAIGNS]
     return [
-        (campaign, None if campaign.is_draft else campaign_selectors.progress(campaign))
+        (campaign, campaign_selectors.progress(campaign) if campaign.has_begun else None)
         for campaign in newest
     ]
 

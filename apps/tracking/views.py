@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 
 from apps.accounts.http import WorkspaceRequest
 from apps.campaigns.models import Campaign
-from apps.senders.selectors import relay_of
+from apps.senders.selectors import has_relay
 from apps.tracking import selectors
 
 
@@ -27,7 +27,7 @@ def dashboard(request: WorkspaceRequest) -> HttpResponse:
         "written": written,
         "launched": launched,
         "draft": campaigns.filter(state=Campaign.State.DRAFT).order_by("-id").first(),
-        "sandbox": relay_of(request.workspace) is None,
+        "sandbox": not has_relay(request.workspace),
     }
     return render(request, "tracking/dashboard.html", context)
 

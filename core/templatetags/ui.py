@@ -33,6 +33,7 @@ TONES = {
     "manual": "secondary",
     "uploaded": "yellow",
     "draft": "secondary",
+    "scheduled": "azure",
     "queued": "secondary",
     "preparing": "blue",
     "running": "blue",
@@ -47,6 +48,13 @@ TONES = {
     "sent": "green",
     "finished": "green",
     "failed": "red",
+    "active": "green",
+    "waiting": "yellow",
+    "found": "green",
+    "missing": "red",
+    "healthy": "green",
+    "off": "secondary",
+    "failing": "red",
 }
 
 
@@ -76,11 +84,18 @@ def icon(name: str, css: str = "") -> SafeString:
 
 @register.inclusion_tag("_nav_link.html", takes_context=True)
 def nav_link(
-    context: Context, url_name: str, label: str, icon: str, also: str = ""
+    context: Context,
+    url_name: str,
+    label: str,
+    icon: str,
+    also: str = "",
+    *,
+    of_workspace: bool = True,
 ) -> dict[str, Any]:
     """A link of the sidebar; current on pages of its app, or its pages as listed in `also`.
 
     `url_name` is "app:page". With `also` ("page page …") only these pages of the app count.
+    Pages of the installation, and not of one workspace: `of_workspace=False`.
     """
     request, workspace = context["request"], context["workspace"]
     app, page = url_name.split(":")
@@ -89,7 +104,7 @@ def nav_link(
     if match is not None and also:
         current = current and match.url_name in {page, *also.split()}
     return {
-        "url": reverse(url_name, args=[workspace.slug]),
+        "url": reverse(url_name, args=[workspace.slug] if of_workspace else []),
         "label": label,
         "icon": icon,
         "current": current,

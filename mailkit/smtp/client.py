@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, Protocol, TypeVar
 
+from mailkit.smtp.auth import log_in
 from mailkit.smtp.endpoint import Endpoint, Timeouts, connect, connect_error, tls_context
+from mailkit.smtp.message import WireMessage, prepare
 from mailkit.smtp.outcomes import (
     SERVICE_CLOSING,
     Accepted,
@@ -25,6 +29,62 @@ BeforeDot = Callable[[], Awaitable[bool]]
 
 _BLOCK = 64 * 1024
 _END = b".\r\n"
+# The answers to the end of a letter and to the envelope behind it where all goes well.
+_ALL_WELL = re.compile(rb"(2\d\d [^\r\n]*)\r\n2\d\d [^\r\n]*\r\n2\d\d [^\r\n]*\r\n354 [^\r\n]*\r\n")
+_ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Some commands, each a line with its CRLF, and the stages that they are."""
+
+    stages: tuple[Stage, ...]
+    lines: bytes
+
+
+class Outgoing(Protocol):
+    """A letter on its way: to whom, and what."""
+
+    @property
+    def recipient(self) -> str: ...
+    @property
+    def message(self) -> WireMessage: ...
+
+
+L = TypeVar("L", bound=Outgoing)
+
+
+class Letters(Protocol[L]):
+    """Where `send_each` gets its letters, and where it tells what came of each."""
+
+    @property
+    def waiting(self) -> bool: ...
+    def take(self) -> L | None: ...
+    def settle(self, letter: L, outcome: Accepted | Refused | Broken) -> None: ...
+    def put_back(self, letter: L) -> None: ...
+
+
+@dataclass(slots=True)
+class _Turn(Generic[L]):
+    """A letter on a connection, what was said of it, and the one whose envelope is behind it."""
+
+    letter: L | None
+    envelope_said: bool = False
+    end_said: bool = False
+    following: L | None = None
+
+    def go_on(self) -> None:
+        """The letter is told about: the following one is the letter now."""
+        self.letter, self.envelope_said = self.following, self.following is not None
+        self.following, self.end_said = None, False
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    recipient: str
+    message: WireMessage
+
+
 _UNSAFE_IN_PATH = re.compile(r"[\s<>\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -41,6 +101,7 @@ class Connection:
         """Use `open`."""
         self.extensions: dict[str, str] = {}
         self.sent = 0
+        self.dropped = False
         self.opened_at = self.last_used = clock()
         self._endpoint = endpoint
         self._timeouts = timeouts
@@ -78,7 +139,7 @@ class Connection:
         self,
         envelope_from: str,
         recipient: str,
-        message: bytes,
+        message: bytes | WireMessage,
         *,
         before_dot: BeforeDot | None = None,
     ) -> Accepted | Refused | Broken:
@@ -91,29 +152,116 @@ class Connection:
         Raises ValueError, with nothing written, for a bare CR or LF or a NUL in the message
         and for a space, `<`, `>` or control character in an address.
         """
-        sender_path, recipient_path = _path(envelope_from), _path(recipient)
-        if not recipient:
+        ready = prepare(message) if isinstance(message, bytes) else message
+        if not (_path(recipient) and _path(envelope_from) is not None):
             raise ValueError("no recipient")
-        _check_message(message)
-        utf8 = not (sender_path + recipient_path).isascii() or not _headers_are_ascii(message)
-        if refusal := self._unable(utf8, eight_bit=not message.isascii()):
-            return refusal
-        commands: list[tuple[Stage, bytes]] = [
-            ("mail", b"MAIL FROM:<%b>%b" % (sender_path, self._mail_parameters(message, utf8))),
-            ("rcpt", b"RCPT TO:<%b>" % recipient_path),
-            ("data", b"DATA"),
-        ]
-        if self._in_transaction:
-            commands.insert(0, ("rset", b"RSET"))
         finished = False
         try:
-            outcome = await self._envelope(commands) or await self._body(message, before_dot)
+            refusal = await self._open_letter(envelope_from, _One(recipient, ready), said=False)
+            outcome = refusal or await self._body(ready, before_dot=before_dot)
             finished = not isinstance(outcome, Broken)
         finally:
             if not finished:
                 self._wire.abort()
             self.last_used = self._clock()
         return outcome
+
+    async def send_each(
+        self, envelope_from: str, letters: Letters[L], *, limit: int, hold: Callable[[], float]
+    ) -> None:
+        """Send letter after letter until none is left, the connection ends, or `sent` is `limit`.
+
+        The end of a letter goes out together with the envelope of the next one where the server
+        pipelines (RFC 2920 section 3.1). It is held back for as many seconds as `hold` says: a
+        server that hangs up in the middle of a letter shows it by then, and the letter can safely
+        be sent again. `dropped` tells that one did, or seems to have done it. A letter is put
+        back where the connection ended before anything was said about it, unless the connection
+        is new: then it is told so.
+        """
+        turn = _Turn(letters.take())
+        heard, orderly = self.sent > 0, False
+
+        def follow() -> bytes:
+            """What to say behind the end of a letter: the envelope of the next one."""
+            turn.end_said = True
+            if "PIPELINING" not in self.extensions or self.sent + 1 >= limit:
+                return b""
+            while (following := letters.take()) is not None:
+                commands = self._commands(envelope_from, following, reset=False)
+                if isinstance(commands, Commands):
+                    turn.following = following
+                    return commands.lines
+                letters.settle(following, commands)
+            return b""
+
+        try:
+            while turn.letter is not None and self.sent < limit:
+                outcome: Accepted | Refused | Broken | None
+                outcome = await self._open_letter(envelope_from, turn.letter, turn.envelope_said)
+                if outcome is None:
+                    outcome = await self._hand_over(turn, letters, hold(), follow)
+                elif heard and unheard(outcome):
+                    return
+                letters.settle(turn.letter, outcome)
+                self.dropped = _dropped(outcome)
+                turn.go_on()
+                heard = True
+                if _ended(outcome):
+                    return
+                if turn.letter is None and self.alive and self.sent < limit:
+                    turn.letter = letters.take()
+            orderly = True
+        finally:
+            if turn.letter is not None and turn.end_said:  # cancelled: nobody knows
+                letters.settle(turn.letter, Broken("body", "stopped", after_dot=True))
+                turn.letter = None
+            for unsent in (turn.letter, turn.following):
+                if unsent is not None:
+                    letters.put_back(unsent)
+            if not orderly:
+                self._wire.abort()
+            self.last_used = self._clock()
+
+    async def _hand_over(
+        self, turn: _Turn[L], letters: Letters[L], hold: float, follow: Callable[[], bytes]
+    ) -> Accepted | Refused | Broken:
+        """The letter of the turn and those behind it, as long as the server says nothing but yes;
+        what came of the letter with which that ended, the turn's by then."""
+        assert turn.letter is not None
+        if hold or "PIPELINING" not in self.extensions:
+            return await self._body(turn.letter.message, hold=hold, tail=follow)
+
+        def say() -> bool:
+            """The whole of a letter at once; whether there is more to say when all is well."""
+            assert turn.letter is not None
+            stuffed = turn.letter.message.stuffed
+            if self._wire.lost or len(stuffed) > _BLOCK:
+                return False
+            self._wire.write_at_once(b"".join((stuffed, _END, follow())))
+            return turn.following is not None
+
+        def heard() -> bool:
+            """Answers have come: where they are the good ones, go on with the next letter."""
+            reply = self._wire.take_good(_ALL_WELL)
+            if reply is None:
+                return not self._wire.is_unusual(len(_ENVELOPE) + 1)
+            assert turn.letter is not None
+            self.sent += 1
+            letters.settle(turn.letter, Accepted(reply))
+            turn.go_on()
+            turn.envelope_said = True
+            return say()
+
+        if say():
+            spoke = await self._wire.converse(heard, self._timeouts.data_done)
+            if not spoke and not self._wire.has_input:
+                return Broken("body", "timeout", after_dot=True)
+        if not turn.end_said:
+            return await self._body(turn.letter.message, tail=follow)
+        try:
+            return self._answered(await self._wire.read_reply(self._timeouts.data_done))
+        except WireError as exc:
+            return Broken("body", exc.error, after_dot=True, detail=exc.detail)
 
     async def probe_mail(self, sender: str, *, smtputf8: bool = False) -> Reply | Broken:
         """MAIL FROM alone, in a new transaction. Ask for SMTPUTF8 before a recipient that
@@ -203,23 +351,36 @@ class Connection:
         return None
 
     async def _log_in(self) -> Refused | Broken | None:
-        username = self._endpoint.username.encode()
-        password = self._endpoint.password.encode()
-        offered = self.extensions.get("AUTH", "").upper().split()
-        if "PLAIN" in offered:
-            lines = [b"AUTH PLAIN " + b64encode(b"\0%b\0%b" % (username, password))]
-        elif "LOGIN" in offered:
-            lines = [b"AUTH LOGIN", b64encode(username), b64encode(password)]
-        else:
-            return Broken("auth", "not_offered", detail=" ".join(offered))
-        for line in lines[:-1]:
-            reply = await self._ask("auth", line)
-            if reply.code != 334:
-                return _no("auth", reply)
-        reply = await self._ask("auth", lines[-1])
-        return None if reply.positive else _no("auth", reply)
+        offered = self.extensions.get("AUTH", "")
+        return await log_in(lambda line: self._ask("auth", line), offered, self._endpoint)
 
     # Sending.
+
+    async def _open_letter(
+        self, envelope_from: str, letter: Outgoing, said: bool
+    ) -> Refused | Broken | None:
+        """Say everything up to DATA unless it was `said`. None: the server waits for the letter."""
+        commands = self._commands(envelope_from, letter, reset=self._in_transaction and not said)
+        return await self._envelope(commands, said) if isinstance(commands, Commands) else commands
+
+    def _commands(
+        self, envelope_from: str, letter: Outgoing, *, reset: bool
+    ) -> Commands | Refused | Broken:
+        try:
+            sender, recipient = _path(envelope_from), _path(letter.recipient)
+            if not recipient:
+                raise ValueError("no recipient")
+        except ValueError as error:
+            return Broken("mail", "stopped", detail=str(error))
+        message = letter.message
+        utf8 = message.utf8 or not recipient.isascii() or not sender.isascii()
+        if refusal := self._unable(utf8, eight_bit=message.eight_bit):
+            return refusal
+        parameters = self._mail_parameters(message, utf8)
+        lines = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\nDATA\r\n" % (sender, parameters, recipient)
+        if reset:
+            return Commands(("rset", *_ENVELOPE), b"RSET\r\n" + lines)
+        return Commands(_ENVELOPE, lines)
 
     def _unable(self, utf8: bool, *, eight_bit: bool) -> Refused | None:
         if utf8 and "SMTPUTF8" not in self.extensions:
@@ -228,22 +389,21 @@ class Connection:
             return Refused("mail", Reply(554, "5.6.3", "5.6.3 8BITMIME is needed, not offered"))
         return None
 
-    def _mail_parameters(self, message: bytes, utf8: bool) -> bytes:
+    def _mail_parameters(self, message: WireMessage, utf8: bool) -> bytes:
         parameters = b""
         if "SIZE" in self.extensions:
-            parameters += b" SIZE=%d" % len(message)
-        if not message.isascii():
+            parameters += b" SIZE=%d" % message.size
+        if message.eight_bit:
             parameters += b" BODY=8BITMIME"
         if utf8:
             parameters += b" SMTPUTF8"
         return parameters
 
-    async def _envelope(self, commands: list[tuple[Stage, bytes]]) -> Refused | Broken | None:
-        """Say everything up to DATA; None when the server waits for the message."""
-        if not self.alive:
-            return Broken(commands[0][0], "closed", detail="the server ended the session")
-        replies, broken = await self._exchange(commands)
-        stages = [stage for stage, _ in commands]
+    async def _envelope(self, commands: Commands, said: bool) -> Refused | Broken | None:
+        if not said and not self.alive:
+            return Broken(commands.stages[0], "closed", detail="the server ended the session")
+        replies, broken = await self._exchange(commands, said)
+        stages = commands.stages
         # The first answer that is not the expected one decides, even over a break behind it.
         for stage, reply in zip(stages, replies, strict=False):
             if reply.code == 354 if stage == "data" else reply.positive:
@@ -262,22 +422,22 @@ class Connection:
             return outcome
         return broken
 
-    async def _exchange(
-        self, commands: list[tuple[Stage, bytes]]
-    ) -> tuple[list[Reply], Broken | None]:
+    async def _exchange(self, commands: Commands, said: bool) -> tuple[list[Reply], Broken | None]:
         """The replies to the commands: all of them, or up to the first that ends the matter
         (a refusal where the server does not pipeline; a 421; a break)."""
         pipelining = "PIPELINING" in self.extensions
         replies: list[Reply] = []
-        stage = commands[0][0]
+        stage = commands.stages[0]
+        lines = [] if pipelining else commands.lines.splitlines(keepends=True)
         try:
-            if pipelining:
-                everything = b"".join(line + b"\r\n" for _, line in commands)
-                await self._wire.write(everything, self._timeouts.mail)
-            for stage, line in commands:
-                if not pipelining:
-                    await self._wire.write(line + b"\r\n", self._seconds(stage))
-                reply = await self._wire.read_reply(self._seconds(stage))
+            if pipelining and not said:
+                await self._wire.write(commands.lines, self._timeouts.mail)
+            for number, stage in enumerate(commands.stages):
+                if lines:
+                    await self._wire.write(lines[number], self._seconds(stage))
+                reply = self._wire.take_reply()
+                if reply is None:
+                    reply = await self._wire.read_reply(self._seconds(stage))
                 replies.append(reply)
                 if reply.code == SERVICE_CLOSING or (reply.negative and not pipelining):
                     break
@@ -304,13 +464,19 @@ class Connection:
         self._in_transaction = True
 
     async def _body(
-        self, message: bytes, before_dot: BeforeDot | None
+        self,
+        message: WireMessage,
+        *,
+        before_dot: BeforeDot | None = None,
+        hold: float = 0.0,
+        tail: Callable[[], bytes] | None = None,
     ) -> Accepted | Refused | Broken:
-        stuffed = _stuff(message)
-        # With a question to ask first, nothing but the end waits for its answer: a server that
-        # hangs up in the middle shows it by then, and the letter can safely be sent again.
-        held_back = len(_END) if before_dot else _BLOCK
-        last = max(len(stuffed) - held_back, 0)
+        """The letter, its end and the answer. `tail` gives what to say behind the end."""
+        stuffed = message.stuffed
+        # With something to wait for, the end alone waits. A server that hangs up in the middle
+        # shows it by then, and the letter can safely be sent again.
+        wait = before_dot is not None or hold > 0
+        last = len(stuffed) if wait else max(len(stuffed) - _BLOCK, 0)
         after_dot = False
         try:
             for start in range(0, last, _BLOCK):
@@ -319,6 +485,8 @@ class Connection:
                 )
                 if self._wire.has_input:
                     break
+            if hold > 0:
+                await self._wire.listen(hold)
             if self.alive and before_dot is not None and not await before_dot():
                 return Broken("body", "stopped")
             if self._wire.has_input:  # an answer before the end: the server gave up
@@ -327,10 +495,17 @@ class Connection:
                 self._wire.abort()
                 return _no("body", reply)
             after_dot = not self._wire.lost
-            await self._wire.write(stuffed[last:], self._timeouts.data_block)
+            end = stuffed[last:] + _END
+            if tail is not None and after_dot:
+                end += tail()
+            await self._wire.write(end, self._timeouts.data_block)
             reply = await self._wire.read_reply(self._timeouts.data_done)
         except WireError as exc:
             return Broken("body", exc.error, after_dot, exc.detail)
+        return self._answered(reply)
+
+    def _answered(self, reply: Reply) -> Accepted | Refused | Broken:
+        """What the answer to the end of a letter means."""
         if reply.code == SERVICE_CLOSING:
             self._wire.abort()
         if reply.positive:
@@ -375,27 +550,28 @@ def _no(stage: Stage, reply: Reply) -> Refused | Broken:
     return Broken(stage, "bad_reply", detail=f"{reply.code} {reply.text}")
 
 
+@lru_cache(maxsize=64)  # senders come again; recipients pass through
 def _path(address: str) -> bytes:
     if _UNSAFE_IN_PATH.search(address):
         raise ValueError("a space, angle bracket or control character in an address")
     return address.encode()
 
 
-def _check_message(message: bytes) -> None:
-    line_ends = message.count(b"\r\n")
-    if message.count(b"\n") != line_ends or message.count(b"\r") != line_ends:
-        raise ValueError("a bare CR or LF in the message")
-    if b"\0" in message:
-        raise ValueError("a NUL in the message")
+def _ended(outcome: Accepted | Refused | Broken) -> bool:
+    """Whether the connection is over with this outcome."""
+    if isinstance(outcome, Broken):
+        return outcome.error != "stopped"  # that letter cannot be put into commands: the next may
+    return outcome.reply.code == SERVICE_CLOSING
 
 
-def _headers_are_ascii(message: bytes) -> bool:
-    return message.isascii() or (b"\r\n" + message).partition(b"\r\n\r\n")[0].isascii()
+def _dropped(outcome: Accepted | Refused | Broken) -> bool:
+    return isinstance(outcome, Broken) and (outcome.stage, outcome.error) == ("body", "closed")
 
 
-def _stuff(message: bytes) -> bytes:
-    """Double the dots that open a line and add the end (RFC 5321 section 4.5.2)."""
-    stuffed = message.replace(b"\r\n.", b"\r\n..")
-    if stuffed.startswith(b"."):
-        stuffed = b"." + stuffed
-    return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") or not stuffed else b"\r\n.\r\n")
+def unheard(outcome: Refused | Broken) -> bool:
+    """The connection ended before the server took notice of the letter."""
+    if outcome.stage not in ("rset", "mail"):
+        return False
+    if isinstance(outcome, Broken):
+        return outcome.stage == "rset" or outcome.error == "closed"
+    return outcome.reply.code == SERVICE_CLOSING

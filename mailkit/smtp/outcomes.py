@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ BreakCode = Literal[
     "dns",  # the host name does not resolve
     "refused",  # nobody listens there
     "unreachable",  # any other failure to connect
+    "not_public",  # a private address or another port than mail's, where these are not allowed
     "timeout",
     "closed",  # the server went away
     "tls",
@@ -103,7 +105,7 @@ class Broken:
     detail: str = ""
 
 
-def parse_reply(lines: list[bytes]) -> Reply | None:
+def parse_reply(lines: Sequence[bytes]) -> Reply | None:
     """Build a reply from its complete lines (without line ends); None when it is not one.
 
     Only the last line may have a space, or nothing, after the code, and the code must be

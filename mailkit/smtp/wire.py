@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
-from contextlib import suppress
+from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 from mailkit.smtp.outcomes import BreakCode, Reply, parse_reply
@@ -31,9 +33,13 @@ class Wire(asyncio.Protocol):
         self._lines: list[bytes] = []  # of a reply not yet complete
         self._size = 0  # octets of those lines
         self._lost: WireError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._writable = True
+        self._paused = False
+        self._heard: Callable[[], bool] | None = None
+        self._heard_something = False
         self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
 
     # What the event loop calls.
 
@@ -43,8 +49,14 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if len(self._received) > MAX_REPLY:
+            self._paused = True
             self._transport_now.pause_reading()
-        self._wake()
+        if self._heard is not None and not self._heard():
+            self._heard = None
+        if self._heard is None:
+            self._wake()
+        else:
+            self._heard_something = True
 
     def eof_received(self) -> None:
         self._lose(WireError("closed", "the server closed the connection"))
@@ -71,20 +83,25 @@ class Wire(asyncio.Protocol):
 
     async def read_reply(self, seconds: float) -> Reply:
         """Return the next reply. Raises WireError, also where it is not complete in time."""
-        lines = self._take_reply()
+        reply = self.take_reply()
+        if reply is None:
+            deadline = self._loop.time() + seconds
+            while reply is None:
+                # What arrived before the loss still counts: a 421 is often the last thing a
+                # server says.
+                if self._lost:
+                    raise self._lost
+                if not await self._wait(deadline):
+                    raise WireError("timeout")
+                reply = self.take_reply()
+        return reply
+
+    def take_reply(self) -> Reply | None:
+        """The next reply if all of it is here. Raises WireError."""
+        lines = self._take_lines()
         if lines is None:
-            try:
-                async with asyncio.timeout(seconds):
-                    while lines is None:
-                        # What arrived before the loss still counts: a 421 is often the
-                        # last thing a server says.
-                        if self._lost:
-                            raise self._lost
-                        await self._wait()
-                        lines = self._take_reply()
-            except TimeoutError:
-                raise WireError("timeout") from None
-        reply = parse_reply(lines)
+            return None
+        reply = _parsed(lines)
         if reply is None:
             raise WireError("bad_reply", repr(lines[-1][:200]))
         return reply
@@ -101,14 +118,53 @@ class Wire(asyncio.Protocol):
         self._transport_now.write(data)
         if self._writable:
             return
+        deadline = self._loop.time() + seconds
+        while not self._writable and not self._received:
+            if self._lost:
+                raise self._lost
+            if not await self._wait(deadline):
+                raise WireError("timeout")
+
+    def write_at_once(self, data: bytes) -> None:
+        """Hand `data` to a connection that is not lost, without waiting for anything."""
+        self._transport_now.write(data)
+
+    async def converse(self, heard: Callable[[], bool], seconds: float) -> bool:
+        """Call `heard` at each arrival until it gives False or the connection is lost; False
+        where nothing has come for `seconds`, or for twice as long at most."""
+        self._heard = heard
         try:
-            async with asyncio.timeout(seconds):
-                while not self._writable and not self._received:
-                    if self._lost:
-                        raise self._lost
-                    await self._wait()
-        except TimeoutError:
-            raise WireError("timeout") from None
+            while self._heard is not None and not self._lost:
+                self._heard_something = False
+                woken = await self._wait(self._loop.time() + seconds)
+                if not woken and not self._heard_something:
+                    return False
+            return True
+        finally:
+            self._heard = None
+
+    def take_good(self, pattern: re.Pattern[bytes]) -> Reply | None:
+        """The first of the replies that `pattern` matches, all of which are taken; else None."""
+        found = pattern.match(self._received)
+        if found is None or self._lines:
+            return None
+        reply = _parsed((found[1],))
+        del self._received[: found.end()]
+        return reply
+
+    def is_unusual(self, replies: int) -> bool:
+        """Whether what is here is no beginning of so many good replies of a line each."""
+        here = self._received
+        return (
+            not b"2".startswith(bytes(here[:1]))
+            or here.count(b"\n") >= replies
+            or len(here) > MAX_REPLY
+        )
+
+    async def listen(self, seconds: float) -> None:
+        """Wait until the server speaks or hangs up, but no longer than that."""
+        if not (self._received or self._lost):
+            await self._wait(self._loop.time() + seconds)
 
     async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
         """Raises WireError, OSError, ssl.SSLError or TimeoutError."""
@@ -133,10 +189,9 @@ class Wire(asyncio.Protocol):
         """Close, giving a TLS session `seconds` to say good-bye."""
         self._transport_now.close()
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    while not self._lost:
-                        await self._wait()
+            deadline = self._loop.time() + seconds
+            while not self._lost and await self._wait(deadline):
+                pass
         finally:
             self.abort()
 
@@ -152,36 +207,60 @@ class Wire(asyncio.Protocol):
             raise RuntimeError("not connected")
         return self._transport
 
-    def _take_reply(self) -> list[bytes] | None:
+    def _take_lines(self) -> tuple[bytes, ...] | None:
         """Cut a complete reply off what was received; None when more has to come."""
         while (end := self._received.find(b"\n")) >= 0:
             line = bytes(self._received[:end]).removesuffix(b"\r")
             del self._received[: end + 1]
+            if line[3:4] != b"-" and not self._lines and end < MAX_REPLY:
+                if self._paused:
+                    self._resume()
+                return (line,)
             self._lines.append(line)
             self._size += end + 1
             if self._size > MAX_REPLY:
                 break
             if line[3:4] != b"-":
                 lines, self._lines, self._size = self._lines, [], 0
-                self._transport_now.resume_reading()
-                return lines
+                self._resume()
+                return tuple(lines)
         if self._size + len(self._received) > MAX_REPLY:
             raise WireError("bad_reply", "a reply without an end")
         return None
 
-    async def _wait(self) -> None:
+    def _resume(self) -> None:
+        self._paused = False
+        self._transport_now.resume_reading()
+
+    async def _wait(self, deadline: float) -> bool:
+        """Until something happens, or False when the loop's clock reads `deadline`.
+
+        A timer of the loop's own: asyncio.timeout costs several times as much, and there are
+        three waits to a letter.
+        """
         if self._waiter is not None:
             raise RuntimeError("two tasks use one connection")
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_at(deadline, _give_up, waiter)
         try:
-            await self._waiter
+            return bool(await waiter)
         finally:
+            timer.cancel()
             self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)
 
     def _lose(self, error: WireError) -> None:
         self._lost = self._lost or error
         self._wake()
+
+
+def _give_up(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
+
+
+# Servers say the same few things over and over.
+_parsed = lru_cache(maxsize=512)(parse_reply)

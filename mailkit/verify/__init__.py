@@ -5,7 +5,6 @@ from __future__ import annotations
 from mailkit.verify.dns import (
     DomainFacts,
     DomainStatus,
-    is_public_address,
     lookup_domain,
     make_resolver,
     resolve_host,
@@ -24,7 +23,6 @@ __all__ = [
     "Reason",
     "Verdict",
     "decide",
-    "is_public_address",
     "is_role_account",
     "lookup_domain",
     "make_resolver",

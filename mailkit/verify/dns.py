@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal
 
 import dns.exception
@@ -15,6 +14,7 @@ import dns.nameserver
 import dns.rdatatype
 from dns.asyncresolver import Resolver
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TXT import TXT
 from dns.resolver import NXDOMAIN, Answer, NoAnswer
 
 DomainStatus = Literal[
@@ -88,7 +88,7 @@ async def lookup_domain(domain: str, resolver: Resolver) -> DomainFacts:
 async def resolve_host(host: str, resolver: Resolver) -> tuple[str, ...]:
     """The addresses of a mail host, IPv4 before IPv6; empty where there are none or none is known.
 
-    They come from whoever owns the domain: see `is_public_address` before connecting.
+    They come from whoever owns the domain: see `mailkit.networks` before connecting.
     """
     try:
         name = dns.name.from_text(host)
@@ -102,10 +102,20 @@ async def resolve_host(host: str, resolver: Resolver) -> tuple[str, ...]:
     )
 
 
-def is_public_address(address: str) -> bool:
-    """Whether an MX may lead there: anyone's MX can name loopback or a private network."""
-    ip = ip_address(address)
-    return ip.is_global and not ip.is_multicast
+async def lookup_txt(name: str, resolver: Resolver) -> tuple[str, ...] | None:
+    """The texts at `name`, the strings of each joined (RFC 6376 section 3.6.2.2).
+
+    Empty where the DNS says that there are none; None where no server gave an answer.
+    """
+    try:
+        asked = dns.name.from_text(name)
+    except (dns.exception.DNSException, UnicodeError):
+        return ()
+    answer = await _ask(asked, dns.rdatatype.TXT, resolver)
+    if isinstance(answer, Answer):
+        texts = [b"".join(rdata.strings) for rdata in answer if isinstance(rdata, TXT)]
+        return tuple(text.decode(errors="replace") for text in texts)
+    return None if answer in ("servfail", "timeout") else ()
 
 
 async def _ask(

@@ -1,4 +1,7 @@
-"""What a server's reply to RCPT says about a mailbox, and what it says about us instead."""
+"""What a server's reply to RCPT says about a mailbox, and what it says about us instead.
+
+mailkit.smtp.faults reads the replies to letters with the same words.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ ReplyMeaning = Literal[
 ]
 
 
-def _words(*alternatives: str) -> re.Pattern[str]:
+def phrases(*alternatives: str) -> re.Pattern[str]:
+    """Any of these, as whole words, in any case."""
     return re.compile(rf"\b(?:{'|'.join(alternatives)})\b", re.IGNORECASE)
 
 
 # About the one who asks: its address, its name, its reputation.
-_BLOCKED = _words(
+BLOCKED = phrases(
     r"(?:un)?block(?:ed|ing|s)?",
     r"(?:block|black|deny)[ -]?list(?:ed|ing|s)?",
     r"\w*(?:spamhaus|spamcop|barracuda|sorbs|uceprotect|proofpoint|dnsbl|rbl)\w*",
@@ -31,7 +35,7 @@ _BLOCKED = _words(
     r"(?:your|client|sending) (?:mail |smtp )?(?:ip|host|hostname|server|network|domain)",
 )
 # The same, in words that a temporary reply also has for troubles of its own.
-_ABOUT_US = _words(
+_ABOUT_US = phrases(
     r"spam(?:mer|mers|ming|my)?",
     r"polic(?:y|ies)",
     r"(?:not|un)[ -]?authori[sz]ed",
@@ -45,15 +49,15 @@ _ABOUT_US = _words(
     r"suspicious|abus(?:e|ive)|prohibited|forbidden|refused to (?:talk|accept)",
 )
 # About how fast the one who asks is. Gmail: "550 5.2.1 ... is receiving mail at a rate that ...".
-_TOO_FAST = _words(
+TOO_FAST = phrases(
     r"rate",
     r"rate[ -]?limit(?:s|ed|ing)?",
     r"throttl(?:e|ed|ing)",
     r"too (?:many|much|fast|frequent|frequently|quickly)",
     r"(?:daily|hourly|sending|message|connection) (?:limit|quota)s?",
 )
-_GREYLISTED = re.compile(r"gr[ae]y[ -]?list|try again in \d+ ?(?:s|m)", re.IGNORECASE)
-_FULL = _words(
+GREYLISTED = re.compile(r"gr[ae]y[ -]?list|try again in \d+ ?(?:s|m)", re.IGNORECASE)
+_FULL = phrases(
     r"(?:mail ?box|inbox|mail ?folder|account) (?:is |'s )?(?:currently )?full",
     r"full (?:mail ?box|inbox)",
     r"(?:over|out of|above) (?:\w+ )?(?:quota|storage)",
@@ -63,7 +67,7 @@ _FULL = _words(
     r"exceeded (?:\w+ )?storage",
 )
 _WHO = r"(?:user|recipient|mail ?box|account|address|addressee|person|e-?mail|customer|subscriber)"
-_NOT_FOUND = _words(
+_NOT_FOUND = phrases(
     r"(?:no such|unknown|invalid|non-?existent|bad|unroute?able) "
     rf"(?:local |virtual |recipient |destination |e-?mail |user )?{_WHO}",
     rf"{_WHO}(?: name| account| address)? (?:is |was )?"
@@ -81,11 +85,12 @@ _ABOUT_SENDER_STATUS = frozenset(("5.1.7", "5.1.8"))
 _MAILBOX_DISABLED_STATUS = "5.2.1"
 # Cisco writes "#5.1.0 Address rejected."
 _LEADING_STATUS = re.compile(r"[#(\[]?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
-_ANY_STATUS = re.compile(r"(?<![\w.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])")
+ANY_STATUS = re.compile(r"(?<![\w.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])")
 # Exchange Online for an address missing from its directory, with status 5.4.1.
 _EDGE_BLOCK = "recipient address rejected: access denied"
 
-_QUOTED_ADDRESS = re.compile(r"<[^<>]*@[^<>]*>|\"[^\"]*\"@\S*|[^\s@]*@\S*")
+# Begun only where a word begins: from each letter of a long one it would take quadratic time.
+_QUOTED_ADDRESS = re.compile(r"<[^<>]*@[^<>]*>|\"[^\"]*\"@\S*|(?<![\w.+-])[^\s@]{0,256}@\S*")
 # A reply has a few lines of 512 octets (RFC 5321 §4.5.3.1.5); more is not worth reading.
 _LONGEST_TEXT = 2000
 
@@ -99,9 +104,8 @@ def classify_rcpt(code: int, enhanced: str | None, text: str) -> ReplyMeaning:
     """
     if code in (250, 251):
         return "mailbox_exists"
-    words = _words_of(text)
-    leading = _LEADING_STATUS.match(words)
-    status = enhanced or (leading[1] if leading else None)
+    words = plain_words(text)
+    status = status_of(enhanced, words)
     if 400 <= code <= 499:
         return _classify_temporary(status, words)
     if 500 <= code <= 599:
@@ -128,7 +132,7 @@ def refuses_mailbox(code: int, enhanced: str | None, text: str) -> bool:
     meaning = classify_rcpt(code, enhanced, text)
     return (
         meaning in ("mailbox_not_found", "unclear_reply")
-        or _NOT_FOUND.search(_words_of(text)) is not None
+        or _NOT_FOUND.search(plain_words(text)) is not None
     )
 
 
@@ -137,17 +141,24 @@ def is_too_many_recipients(code: int, enhanced: str | None) -> bool:
     return code in (452, 552) and enhanced in ("4.5.3", "5.5.3")
 
 
-def _words_of(text: str) -> str:
+def status_of(enhanced: str | None, words: str) -> str | None:
+    """The reply's RFC 3463 status, also where its text has it in brackets."""
+    leading = _LEADING_STATUS.match(words)
+    return enhanced or (leading[1] if leading else None)
+
+
+def plain_words(text: str) -> str:
+    """A reply's words on one line, without the addresses that it quotes."""
     # A quoted address may hold any word: <no.such.user@...>, <policy@...>.
     return " ".join(_QUOTED_ADDRESS.sub(" ", text[:_LONGEST_TEXT]).split())
 
 
 def _classify_temporary(status: str | None, words: str) -> ReplyMeaning:
-    if _GREYLISTED.search(words):
+    if GREYLISTED.search(words):
         return "greylisted"
-    if _BLOCKED.search(words):
+    if BLOCKED.search(words):
         return "probe_blocked"
-    if _TOO_FAST.search(words):
+    if TOO_FAST.search(words):
         return "temporary_failure"
     if status == "4.2.2" or _FULL.search(words):
         return "mailbox_full"
@@ -155,11 +166,11 @@ def _classify_temporary(status: str | None, words: str) -> ReplyMeaning:
 
 
 def _classify_permanent(code: int, status: str | None, words: str) -> ReplyMeaning:
-    statuses = {status, *_ANY_STATUS.findall(words)}
+    statuses = {status, *ANY_STATUS.findall(words)}
     if (
-        _BLOCKED.search(words)
+        BLOCKED.search(words)
         or _ABOUT_US.search(words)
-        or _TOO_FAST.search(words)
+        or TOO_FAST.search(words)
         or statuses & _ABOUT_SENDER_STATUS
         or any(found is not None and found[1:4] == ".7." for found in statuses)
     ):

@@ -94,3 +94,20 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
 });
+
+// <button data-copy="id of a field" data-copied="Copied"><span>Copy</span></button>
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const field = document.getElementById(button.dataset.copy);
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+  } catch {
+    document.execCommand("copy"); // without HTTPS there is no clipboard API
+  }
+  const label = button.querySelector("span");
+  button.dataset.label ??= label.textContent;
+  label.textContent = button.dataset.copied;
+  setTimeout(() => { label.textContent = button.dataset.label; }, 2000);
+});

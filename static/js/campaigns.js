@@ -12,6 +12,9 @@ if (editor) {
   previewWhileWriting(editor);
 }
 
+const launchForm = document.querySelector("[data-launch]");
+if (launchForm) showChosenTime(launchForm);
+
 // A form that must be sent once: a second click finds its button disabled.
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-once]")) return;
@@ -23,6 +26,17 @@ document.addEventListener("submit", (event) => {
     if (shown.persisted) buttons.forEach((button) => { button.disabled = false; });
   });
 });
+
+// Only what belongs to the choice between now and later.
+function showChosenTime(form) {
+  const show = () => {
+    form.querySelectorAll("[data-when]").forEach((part) => {
+      part.hidden = part.dataset.when !== form.elements.when.value;
+    });
+  };
+  form.addEventListener("change", show);
+  show();
+}
 
 function warnBeforeLosing(form) {
   const note = form.querySelector("[data-unsaved-note]");

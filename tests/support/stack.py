@@ -40,6 +40,11 @@ class RunningStack:
             "PYTHONUNBUFFERED": "1",
             # Not 8000, which two stacks that start at once would both choose.
             "WEB_PORT": str(free_ports(1)[0]),
+            # Servers on loopback may be relays, and what waits for minutes waits for seconds.
+            "PRIVATE_RELAYS": "1",
+            "SMTP_RETRY_FIRST_SECONDS": "2",
+            "SMTP_REPLY_SECONDS": "5",
+            "SWEEP_SECONDS": "2",
         }
         self.process: subprocess.Popen[str] | None = None
         self.address = ""

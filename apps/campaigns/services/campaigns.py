@@ -15,14 +15,17 @@ from apps.campaigns.models import Campaign
 from apps.mailer.models import ContactList, Verdict
 from core.errors import Conflict, InvalidInput
 from mailkit.addresses import Fault, parse_address
+from mailkit.rfc2047 import CONTROL
 
+FLAGS = ("track_opens", "track_clicks")
 CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
+State = Campaign.State
 LARGEST_PART = 1_000_000
 _ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to")
 
 
 def create_campaign(*, workspace: Workspace, by: User | None, **content: Any) -> Campaign:
-    """`content`: the CONTENT fields, `lists` and `include_verdicts`. Raises InvalidInput."""
+    """`content`: the CONTENT fields, FLAGS, `lists`, `include_verdicts`. Raises InvalidInput."""
     campaign = Campaign(workspace=workspace, created_by=by)
     return _write(campaign, content)
 
@@ -42,15 +45,31 @@ def update_campaign(*, campaign: Campaign, **content: Any) -> Campaign:
 
 def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
     """A new draft with the same content and lists."""
-    content = {name: getattr(campaign, name) for name in CONTENT}
-    content["name"] = _("%(name)s (copy)") % {"name": campaign.name[:130]}
-    return create_campaign(
-        workspace=campaign.workspace,
-        by=by,
-        **content,
-        lists=campaign.lists.all(),
-        include_verdicts=campaign.include_verdicts,
+    return _copy(
+        campaign,
+        by,
+        _("%(name)s (copy)") % {"name": campaign.name[:130]},
+        campaign.not_opened,
     )
+
+
+def resend_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
+    """A new draft for those who were sent this campaign and have not opened it.
+
+    Raises Conflict while it is being sent, and where opens were not counted.
+    """
+    if campaign.state not in {State.FINISHED, State.CANCELLED}:
+        raise Conflict(_("Wait until the campaign is over: until then nobody is late to open it."))
+    if not campaign.track_opens:
+        raise Conflict(_("Opens of this campaign were not counted: nobody knows who read it."))
+    return _copy(campaign, by, _("%(name)s (not opened)") % {"name": campaign.name[:120]}, campaign)
+
+
+def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign | None) -> Campaign:
+    content = {field: getattr(campaign, field) for field in (*CONTENT, *FLAGS)} | {"name": name}
+    copy = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
+    content |= {"lists": campaign.lists.all(), "include_verdicts": campaign.include_verdicts}
+    return _write(copy, content)
 
 
 def delete_campaign(*, campaign: Campaign) -> None:
@@ -66,6 +85,9 @@ def delete_campaign(*, campaign: Campaign) -> None:
 def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     lists: Iterable[ContactList] | None = content.pop("lists", None)
     verdicts = content.pop("include_verdicts", None)
+    for name in FLAGS:
+        if name in content:
+            setattr(campaign, name, bool(content.pop(name)))
     for name, value in content.items():
         if name not in CONTENT:
             raise TypeError(f"not a campaign's content: {name}")
@@ -79,6 +101,7 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
         raise InvalidInput(_("This list does not exist."))
     campaign.name = campaign.name or campaign.subject[:150] or _("Untitled campaign")
     campaign.updated_at = timezone.now()
+    campaign.pause_reason = ""  # why it could not be launched: it is another draft now
     try:
         campaign.clean_fields(
             exclude=[field.name for field in Campaign._meta.fields if field.name not in CONTENT]
@@ -107,7 +130,7 @@ def _stored_address(email: str) -> str:
 def _clean(name: str, value: str) -> str:
     """Headers take one line without control characters; bodies are bounded."""
     if name in _ONE_LINE:
-        if any(ord(character) < 32 or ord(character) == 127 for character in value.strip()):
+        if CONTROL.search(value.strip()):
             raise InvalidInput(_("A subject, name or address cannot hold line breaks."))
         return value.strip()
     if len(value) > LARGEST_PART:

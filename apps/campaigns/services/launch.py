@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, Func, JSONField, QuerySet, TextField, Value
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.campaigns import letters, selectors
-from apps.campaigns.models import Campaign
-from apps.campaigns.services import ledger, partitions
+from apps.campaigns.models import Campaign, CampaignLink
+from apps.campaigns.services import ledger, notices, partitions
+from core import queues
 from core.errors import Conflict, InvalidInput
 
 State = Campaign.State
+Hours = tuple[int, int]
+LONGEST_REASON = 300
+
+
+class _Merged(Func):
+    """A JSON object with the keys of another one added, in one statement."""
+
+    template, arg_joiner, output_field = "(%(expressions)s)", " || ", JSONField()
+
+
+class _Without(Func):
+    """A JSON object without a key."""
+
+    template, arg_joiner, output_field = "(%(expressions)s)", " - ", JSONField()
 
 
 def problems(campaign: Campaign) -> list[str]:
@@ -36,34 +54,64 @@ def problems(campaign: Campaign) -> list[str]:
         letters.preview(campaign, None)
     except InvalidInput as error:
         found.append(error.message)
-    audience = selectors.audience(
-        campaign.workspace, list_ids=list_ids, verdicts=campaign.include_verdicts
-    )
-    if not audience.sendable:
+    if not selectors.has_audience(campaign):
         found.append(_("Nobody would get it: choose other lists or include more verdicts."))
     return found
 
 
-def launch_campaign(*, campaign: Campaign, by: User | None) -> None:
+def launch_campaign(
+    *,
+    campaign: Campaign,
+    by: User | None,
+    hours: Hours | None = None,
+) -> None:
     """Freeze the content and start. A second click finds it launched: Conflict.
 
-    Raises InvalidInput with the reasons where it cannot be launched.
+    `hours`: the hours of the day in which it may be handed over, None for all of them. Raises
+    InvalidInput with the reasons where it cannot be launched.
     """
+    hours_from, hours_until = checked_hours(hours)
     found = problems(campaign)
     if found:
         raise InvalidInput(" ".join(found))
+    started = start(
+        Campaign.objects.filter(pk=campaign.pk, state=State.DRAFT, updated_at=campaign.updated_at),
+        created_by=campaign.created_by or by,
+        scheduled_at=None,
+        recipient_time=False,
+        hours_from=hours_from,
+        hours_until=hours_until,
+    )
+    if not started:
+        raise Conflict(_("This campaign was launched or changed already: look at it again."))
+
+
+def start(one: QuerySet[Campaign], **changes: Any) -> bool:
+    """Ask for the preparation of the campaign that a condition names, if it still holds."""
     with transaction.atomic():
-        launched = Campaign.objects.filter(
-            pk=campaign.pk, state=State.DRAFT, updated_at=campaign.updated_at
-        ).update(
+        pk = one.values_list("pk", flat=True).first()
+        now = timezone.now()
+        if not one.update(
             state=State.PREPARING,
-            launched_at=timezone.now(),
-            moved_at=timezone.now(),
-            created_by=campaign.created_by or by,
-        )
-        if not launched:
-            raise Conflict(_("This campaign was launched or changed already: look at it again."))
-        transaction.on_commit(lambda: _ring_preparation(campaign.pk))
+            launched_at=now,
+            moved_at=now,
+            pause_reason="",
+            paused_providers={},
+            **changes,
+        ):
+            return False
+        transaction.on_commit(lambda: _ring_preparation(cast(int, pk)))
+    return True
+
+
+def checked_hours(hours: Hours | None) -> tuple[int | None, int | None]:
+    """As columns take them. Raises InvalidInput."""
+    if hours is None or hours == (0, 24):
+        return None, None
+    hours_from, hours_until = hours
+    if not 0 <= hours_from < hours_until <= 24:
+        raise InvalidInput(_("The hours must end later than they begin."))
+    return hours_from, hours_until
 
 
 def prepare_campaign(campaign_id: int) -> None:
@@ -76,21 +124,79 @@ def prepare_campaign(campaign_id: int) -> None:
         )
         if not prepared:
             return
+        _fix_links(Campaign.objects.select_related("workspace", "created_by").get(pk=campaign_id))
         audience = ledger.snapshot(campaign_id)
         Campaign.objects.filter(pk=campaign_id).update(audience=audience)
     if not ledger.finish(campaign_id):
         ring_sending([campaign_id])
 
 
+def _fix_links(campaign: Campaign) -> None:
+    """Write down where the tracked links lead, for good."""
+    links = letters.compiled(campaign).links
+    CampaignLink.objects.bulk_create(
+        [
+            CampaignLink(campaign=campaign, number=number, url=url)
+            for number, url in enumerate(links, start=1)
+        ],
+        ignore_conflicts=True,
+    )
+
+
 def pause_campaign(*, campaign: Campaign, reason: str = "") -> None:
     """Stop handing over within seconds. Raises Conflict if it is not being sent."""
-    _move(campaign, [State.SENDING], State.PAUSED, pause_reason=reason)
+    _move(campaign, [State.SENDING], State.PAUSED, pause_reason=reason[:LONGEST_REASON])
+
+
+def pause_by_itself(campaign_id: int, reason: str | Promise, provider: str = "") -> bool:
+    """Pause a campaign that is being sent, or its letters to one provider, and tell the owners.
+
+    Whether it was done now: of several processes that find the same reason, one does it and
+    says so. A lazy `reason` is kept in the language of the person whose campaign it is.
+    """
+    sending = Campaign.objects.filter(pk=campaign_id, state=State.SENDING)
+    with transaction.atomic(), notices.in_language_of(campaign_id):
+        words = str(reason)[:LONGEST_REASON]
+        if provider:
+            added = Value({provider: words}, JSONField())
+            done = sending.exclude(paused_providers__has_key=provider).update(
+                paused_providers=_Merged(F("paused_providers"), added)
+            )
+        else:
+            done = sending.update(state=State.PAUSED, pause_reason=words)
+        if done:
+            transaction.on_commit(lambda: notices.ring(campaign_id, provider))
+    return bool(done)
 
 
 def resume_campaign(*, campaign: Campaign) -> None:
     """Go on. Raises Conflict if it is not paused."""
-    _move(campaign, [State.PAUSED], State.SENDING, pause_reason="", moved_at=timezone.now())
+    _move(
+        campaign,
+        [State.PAUSED],
+        State.SENDING,
+        pause_reason="",
+        resumed_at=_counters(campaign),
+        moved_at=timezone.now(),
+    )
     ring_sending([campaign.pk])
+
+
+def resume_provider(*, campaign: Campaign, provider: str) -> None:
+    """Go on with the letters to a provider. Raises Conflict if they are not paused."""
+    resumed = Campaign.objects.filter(pk=campaign.pk, paused_providers__has_key=provider).update(
+        paused_providers=_Without(F("paused_providers"), Value(provider, TextField())),
+        resumed_at=_counters(campaign),
+        moved_at=timezone.now(),
+    )
+    if not resumed:
+        raise Conflict(_("The letters to this provider are not paused any more."))
+    ring_sending([campaign.pk])
+
+
+def _counters(campaign: Campaign) -> list[list[object]]:
+    """What was counted so far stops it no second time."""
+    return [[*key, number] for key, number in selectors.tallied(campaign).by_kind.items()]
 
 
 def cancel_campaign(*, campaign: Campaign) -> None:
@@ -107,13 +213,14 @@ def ring_sending(campaign_ids: Iterable[int]) -> None:
 
     for campaign_id in campaign_ids:
         for _number in range(settings.EMAIL_CONCURRENCY):
-            send_email_batch.delay(campaign_id)
+            if not queues.ring(send_email_batch, campaign_id):
+                return  # to be told so each time would keep a page waiting
 
 
 def _ring_preparation(campaign_id: int) -> None:
     from apps.campaigns.tasks import send_campaign
 
-    send_campaign.delay(campaign_id)
+    queues.ring(send_campaign, campaign_id)
 
 
 def _move(campaign: Campaign, before: list[State], after: State, **changes: object) -> None:

@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 from django.db import connection, transaction
+from psycopg.types.json import JsonbLoader
+
+from apps.campaigns.models import Campaign
+from mailkit import providers
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +32,17 @@ _LEASE: Any = LEASE  # as a parameter: the driver takes it, its type stubs do no
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A row that this process holds. `attempts` counts the hand-offs before."""
+    """A row that this process holds. `attempts` counts the hand-offs before.
+
+    Names and fields are those of the contact; None where it has been erased.
+    """
 
     contact_id: int
     email: str
     attempts: int
+    first_name: str | None = ""
+    last_name: str | None = ""
+    fields: dict[str, object] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,70 +58,193 @@ class Result:
     code: int | None = None
     reply: str = ""
     next_attempt_at: datetime | None = None
+    fault: str = ""
+
+
+class _Prepared(psycopg.Cursor[Any]):
+    """Has the server prepare its statements: planning each anew for every group of rows would
+    cost more than running it."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> _Prepared:
+        return super().execute(query, params, prepare=True, **options)
+
+
+@contextmanager
+def _cursor() -> Iterator[_Prepared]:
+    connection.ensure_connection()
+    with connection.wrap_database_errors, _Prepared(connection.connection) as cursor:
+        cursor.adapters.register_loader("jsonb", JsonbLoader)  # Django leaves JSON as text
+        yield cursor
+
+
+def plan_anew() -> None:
+    """Forget the plans of prepared statements: those made while the ledger was small stay in use
+    for as long as the connection, and would read all of a large one."""
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD PLANS")
 
 
 def snapshot(campaign_id: int) -> int:
     """Queue one row for each contact of the audience; a repetition adds nothing.
 
-    Runs in the caller's transaction. Returns the number of rows added.
+    Where the campaign begins in each recipient's own time, a row waits until then. Runs in the
+    caller's transaction. Returns the number of rows added.
     """
+    campaign = Campaign.objects.get(pk=campaign_id)
+    values: dict[str, Any] = {
+        "campaign": campaign_id,
+        "workspace": campaign.workspace_id,
+        "verdicts": campaign.include_verdicts,
+        "earlier": campaign.not_opened_id,
+        "begin": campaign.scheduled_at,
+        "chunk": CHUNK,
+    }
+    for provider in providers.PROVIDERS.values():
+        for domain in provider.domains:
+            values.setdefault("domains", []).append(domain)
+            values.setdefault("providers", []).append(provider.key)
+    start = _AT_LOCAL_TIME if campaign.recipient_time else _AT_ONCE
+    not_opened = _NOT_OPENED if campaign.not_opened_id else ""
+    added = 0
     with connection.cursor() as cursor:
+        for list_id in campaign.lists.values_list("pk", flat=True):
+            last: int | None = 0
+            while last is not None:
+                cursor.execute(
+                    _SNAPSHOT.format(start=start, not_opened=not_opened),
+                    values | {"list": list_id, "last": last},
+                )
+                last, number = cursor.fetchone()
+                added += number
+    return added
+
+
+# A chunk of one list's members by their key: a plan that does not depend on how many there are,
+# and memory that does not grow with them.
+CHUNK = 20_000
+_SNAPSHOT = """
+    WITH chunk AS MATERIALIZED (
+        SELECT contact_id FROM mailer_listmember
+        WHERE list_id = %(list)s AND contact_id > %(last)s
+        ORDER BY contact_id LIMIT %(chunk)s
+    ), known AS MATERIALIZED (
+        SELECT * FROM unnest(%(domains)s::text[], %(providers)s::text[])
+            AS known (domain, provider)
+    ), added AS (
+        INSERT INTO campaigns_delivery
+            (campaign_id, contact_id, email, provider, status, next_attempt_at)
+        SELECT %(campaign)s, contact.id, contact.email,
+               COALESCE(known.provider, NULLIF(fact.provider, ''), 'other'),
+               CASE WHEN start.at > now() THEN 'deferred' ELSE 'queued' END,
+               CASE WHEN start.at > now() THEN start.at END
+        FROM chunk JOIN mailer_contact contact ON contact.id = chunk.contact_id
+        LEFT JOIN known ON known.domain = contact.domain
+        LEFT JOIN mailer_domainfact fact ON fact.domain = contact.domain AND NOT fact.sandbox
+        {start}
+        WHERE contact.workspace_id = %(workspace)s
+          AND contact.status = 'subscribed' AND contact.verdict = ANY(%(verdicts)s)
+          AND NOT EXISTS (
+              SELECT FROM mailer_suppression never
+              WHERE never.workspace_id = %(workspace)s AND never.email = contact.email)
+          {not_opened}
+        ORDER BY contact.id
+        ON CONFLICT DO NOTHING
+        RETURNING 1
+    )
+    SELECT (SELECT max(contact_id) FROM chunk), (SELECT count(*) FROM added)
+"""
+_AT_ONCE = "CROSS JOIN (SELECT NULL::timestamptz AS at) AS start"
+# The moment as the workspace's clock shows it, where the recipient's clock shows the same.
+_AT_LOCAL_TIME = """
+    LEFT JOIN senders_sendingpolicy policy ON policy.workspace_id = %(workspace)s
+    LEFT JOIN pg_timezone_names zone
+        ON zone.name = COALESCE(contact.fields->>'timezone', contact.fields->>'time_zone')
+    LEFT JOIN LATERAL (
+        SELECT (%(begin)s::timestamptz AT TIME ZONE COALESCE(policy.time_zone, 'UTC'))
+               AT TIME ZONE COALESCE(zone.name, policy.time_zone, 'UTC') AS at
+    ) AS start ON true
+"""
+_NOT_OPENED = """
+    AND EXISTS (
+        SELECT FROM campaigns_delivery earlier
+        WHERE earlier.campaign_id = %(earlier)s AND earlier.contact_id = contact.id
+          AND earlier.status = 'sent' AND earlier.opened_at IS NULL)
+"""
+
+
+def queued_providers(campaign_id: int) -> list[str]:
+    """The providers of a campaign's queued rows: one look into the index for each."""
+    with _cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO campaigns_delivery (campaign_id, contact_id, email)
-            SELECT campaign.id, contact.id, contact.email
-            FROM campaigns_campaign campaign
-            JOIN mailer_contact contact ON contact.workspace_id = campaign.workspace_id
-            WHERE campaign.id = %s
-              AND contact.status = 'subscribed'
-              AND contact.verdict = ANY(campaign.include_verdicts)
-              AND contact.id IN (
-                  SELECT member.contact_id FROM mailer_listmember member
-                  JOIN campaigns_campaign_lists target ON target.contactlist_id = member.list_id
-                  WHERE target.campaign_id = campaign.id)
-              AND NOT EXISTS (
-                  SELECT FROM mailer_suppression never
-                  WHERE never.workspace_id = campaign.workspace_id AND never.email = contact.email)
-            ON CONFLICT DO NOTHING
+            WITH RECURSIVE found AS (
+                (SELECT provider FROM campaigns_delivery
+                 WHERE campaign_id = %(campaign)s AND status = 'queued'
+                 ORDER BY provider LIMIT 1)
+                UNION ALL
+                SELECT (SELECT provider FROM campaigns_delivery
+                        WHERE campaign_id = %(campaign)s AND status = 'queued'
+                          AND provider > found.provider
+                        ORDER BY provider LIMIT 1)
+                FROM found WHERE found.provider IS NOT NULL
+            )
+            SELECT provider FROM found WHERE provider IS NOT NULL
             """,
-            [campaign_id],
+            {"campaign": campaign_id},
         )
-        return int(cursor.rowcount)
+        return [provider for (provider,) in cursor.fetchall()]
 
 
-def claim(campaign_id: int, token: uuid.UUID, limit: int) -> list[Claimed]:
-    """Take up to `limit` queued rows of a campaign that is sending."""
-    with connection.cursor() as cursor:
+_CONTACT = "contact.first_name, contact.last_name, contact.fields"
+
+
+def claim(campaign_id: int, token: uuid.UUID, limit: int, provider: str) -> list[Claimed]:
+    """Take up to `limit` queued rows of one provider, of a campaign that is sending to it."""
+    with _cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH picked AS MATERIALIZED (  -- run once: a rescan would lock other rows
                 SELECT contact_id FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status = 'queued'
+                WHERE campaign_id = %(campaign)s AND provider = %(provider)s AND status = 'queued'
                   AND EXISTS (SELECT FROM campaigns_campaign
-                              WHERE id = %(campaign)s AND state = 'sending')
+                              WHERE id = %(campaign)s AND state = 'sending'
+                                AND NOT paused_providers ? %(provider)s)
                 ORDER BY contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                UPDATE campaigns_delivery AS row
+                SET status = 'claimed', token = %(token)s, lease_until = now() + %(lease)s,
+                    updated_at = now()
+                WHERE row.campaign_id = %(campaign)s
+                  AND row.contact_id = ANY(ARRAY(SELECT contact_id FROM picked))
+                RETURNING row.contact_id, row.email, row.attempts
             )
-            UPDATE campaigns_delivery AS row
-            SET status = 'claimed', token = %(token)s, lease_until = now() + %(lease)s,
-                updated_at = now()
-            WHERE row.campaign_id = %(campaign)s
-              AND row.contact_id = ANY(ARRAY(SELECT contact_id FROM picked))
-            RETURNING row.contact_id, row.email, row.attempts
+            SELECT taken.*, {_CONTACT}
+            FROM taken LEFT JOIN mailer_contact contact ON contact.id = taken.contact_id
             """,
-            {"campaign": campaign_id, "token": token, "lease": _LEASE, "limit": limit},
+            {
+                "campaign": campaign_id,
+                "provider": provider,
+                "token": token,
+                "lease": _LEASE,
+                "limit": limit,
+            },
         )
         return [Claimed(*row) for row in cursor.fetchall()]
 
 
 def claim_one(campaign_id: int, contact_id: int, token: uuid.UUID) -> list[Claimed]:
     """Take one queued row, for a retry that a person asked for; the campaign may be over."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(
-            """
-            UPDATE campaigns_delivery
-            SET status = 'claimed', token = %s, lease_until = now() + %s, updated_at = now()
-            WHERE campaign_id = %s AND contact_id = %s AND status = 'queued'
-            RETURNING contact_id, email, attempts
+            f"""
+            WITH taken AS (
+                UPDATE campaigns_delivery
+                SET status = 'claimed', token = %s, lease_until = now() + %s, updated_at = now()
+                WHERE campaign_id = %s AND contact_id = %s AND status = 'queued'
+                RETURNING contact_id, email, attempts
+            )
+            SELECT taken.*, {_CONTACT}
+            FROM taken LEFT JOIN mailer_contact contact ON contact.id = taken.contact_id
             """,
             [token, _LEASE, campaign_id, contact_id],
         )
@@ -123,49 +258,69 @@ def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> 
     of a cancelled one end. What is returned is committed as handing_off: from here on a row
     whose process dies is unknown, and is not sent again by itself.
     """
-    with connection.cursor() as cursor:
+    held = {
+        "campaign": campaign_id,
+        "token": token,
+        "lease": _LEASE,
+        "contacts": _ids(contact_ids),
+    }
+    with _cursor() as cursor:
+        # Sub-queries that give one value are looked up row by row in their index. As joins they
+        # could become a walk through everybody who was ever suppressed.
         cursor.execute(
             """
             UPDATE campaigns_delivery AS row
-            SET status = next.status,
-                token = CASE WHEN next.status = 'handing_off' THEN row.token END,
-                lease_until = CASE WHEN next.status = 'handing_off' THEN now() + %(lease)s END,
-                attempts = row.attempts + (next.status = 'handing_off')::int,
-                updated_at = now()
-            FROM (
-                SELECT held.contact_id, CASE
-                    WHEN contact.id IS NULL OR contact.status <> 'subscribed' OR EXISTS (
-                        SELECT FROM mailer_suppression never
-                        WHERE never.workspace_id = campaign.workspace_id
-                          AND never.email = held.email)
-                        THEN 'suppressed'
-                    WHEN campaign.state = 'sending' THEN 'handing_off'
-                    WHEN campaign.state IN ('cancelling', 'cancelled') THEN 'cancelled'
-                    ELSE 'queued' END AS status
-                FROM campaigns_delivery held
-                JOIN campaigns_campaign campaign ON campaign.id = held.campaign_id
-                LEFT JOIN mailer_contact contact ON contact.id = held.contact_id
-                WHERE held.campaign_id = %(campaign)s AND held.contact_id = ANY(%(contacts)s)
-                  AND held.token = %(token)s AND held.status = 'claimed'
-            ) AS next
-            WHERE row.campaign_id = %(campaign)s AND row.contact_id = ANY(%(contacts)s)
-              AND row.contact_id = next.contact_id
+            SET status = 'handing_off', lease_until = now() + %(lease)s,
+                attempts = row.attempts + 1, updated_at = now()
+            WHERE row.campaign_id = %(campaign)s
+              AND row.contact_id = ANY(%(contacts)s::text::bigint[])
               AND row.token = %(token)s AND row.status = 'claimed'
-            RETURNING row.contact_id, row.status
+              AND (SELECT state FROM campaigns_campaign WHERE id = %(campaign)s) = 'sending'
+              AND (SELECT contact.status FROM mailer_contact contact
+                   WHERE contact.id = row.contact_id) = 'subscribed'
+              AND (SELECT never.id FROM mailer_suppression never
+                   WHERE never.email = row.email AND never.workspace_id =
+                        (SELECT workspace_id FROM campaigns_campaign WHERE id = %(campaign)s)
+                  ) IS NULL
+            RETURNING row.contact_id
             """,
-            {
-                "campaign": campaign_id,
-                "token": token,
-                "lease": _LEASE,
-                "contacts": list(contact_ids),
-            },
+            held,
         )
-        return {contact for contact, status in cursor.fetchall() if status == "handing_off"}
+        going = {contact for (contact,) in cursor.fetchall()}
+    if len(going) < len(contact_ids):
+        _turn_back(campaign_id, token, [key for key in contact_ids if key not in going])
+    return going
+
+
+def _turn_back(campaign_id: int, token: uuid.UUID, contact_ids: list[int]) -> None:
+    """Give up claimed rows that may not be sent now: each to the status that says why."""
+    with _cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE campaigns_delivery AS row
+            SET status = CASE
+                    WHEN campaign.state IN ('cancelling', 'cancelled') THEN 'cancelled'
+                    WHEN COALESCE((SELECT contact.status FROM mailer_contact contact
+                                   WHERE contact.id = row.contact_id), '') <> 'subscribed'
+                        THEN 'suppressed'
+                    WHEN (SELECT never.id FROM mailer_suppression never
+                          WHERE never.email = row.email
+                            AND never.workspace_id = campaign.workspace_id) IS NOT NULL
+                        THEN 'suppressed'
+                    ELSE 'queued' END,
+                token = NULL, lease_until = NULL, updated_at = now()
+            FROM campaigns_campaign AS campaign
+            WHERE campaign.id = %(campaign)s AND row.campaign_id = %(campaign)s
+              AND row.contact_id = ANY(%(contacts)s)
+              AND row.token = %(token)s AND row.status = 'claimed'
+            """,
+            {"campaign": campaign_id, "token": token, "contacts": contact_ids},
+        )
 
 
 def renew(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> None:
     """Keep the lease of everything held while a slow server is being waited for."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(
             """
             UPDATE campaigns_delivery SET lease_until = now() + %s
@@ -176,51 +331,77 @@ def renew(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> Non
         )
 
 
-def settle(campaign_id: int, token: uuid.UUID, results: Sequence[Result]) -> None:
+def settle(
+    campaign_id: int, token: uuid.UUID, results: Sequence[Result], relay_id: int | None = None
+) -> None:
     """Write what the server said. A row that the sweeper gave up meanwhile is still ours to tell.
 
     What would be tried again ends where the campaign was cancelled. A row that is not held under
     the token any more is an incident: logged, left as it is.
     """
-    contact_ids = [result.contact_id for result in results]
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(
             """
+            WITH new AS MATERIALIZED (  -- with the campaign in it there is no way but the key
+                SELECT %(campaign)s::bigint AS campaign_id, results.*
+                FROM unnest(%(contacts)s::text::bigint[],
+                            string_to_array(%(statuses)s, E'\\x1f'),
+                            string_to_array(%(stages)s, E'\\x1f'),
+                            string_to_array(%(codes)s, E'\\x1f', '')::int[],
+                            string_to_array(%(replies)s, E'\\x1f'),
+                            string_to_array(%(faults)s, E'\\x1f'),
+                            string_to_array(%(due)s, E'\\x1f', '')::timestamptz[])
+                    AS results (contact_id, status, stage, code, reply, fault, next_attempt_at)
+            )
             UPDATE campaigns_delivery AS row
             SET status = CASE
-                    WHEN new.status = 'deferred' AND campaign.state IN ('cancelling', 'cancelled')
+                    WHEN new.status = 'deferred' AND
+                        (SELECT state FROM campaigns_campaign WHERE id = %(campaign)s)
+                            IN ('cancelling', 'cancelled')
                         THEN 'cancelled'
                     ELSE new.status END,
-                attempts = row.attempts - (new.status = 'deferred' AND new.stage = '')::int,
-                stage = new.stage, code = new.code, reply = new.reply,
+                attempts = row.attempts - (row.status <> 'claimed' AND new.status = 'deferred'
+                                           AND COALESCE(new.stage, '') = '')::int,
+                stage = COALESCE(new.stage, ''), code = new.code,
+                reply = COALESCE(new.reply, ''), fault = COALESCE(new.fault, ''),
+                relay_id = COALESCE(%(relay)s::bigint, row.relay_id),
                 next_attempt_at = new.next_attempt_at, token = NULL, lease_until = NULL,
                 updated_at = now()
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::int[], %s::text[],
-                        %s::timestamptz[])
-                AS new (contact_id, status, stage, code, reply, next_attempt_at),
-                campaigns_campaign AS campaign
-            WHERE campaign.id = %s AND row.campaign_id = %s AND row.contact_id = ANY(%s)
-              AND row.contact_id = new.contact_id AND row.token = %s
-              AND row.status IN ('claimed', 'handing_off', 'unknown')
+            FROM new
+            WHERE row.campaign_id = new.campaign_id AND row.contact_id = new.contact_id
+              AND row.token = %(token)s AND row.status IN ('claimed', 'handing_off', 'unknown')
             """,
-            [
-                contact_ids,
-                [result.status for result in results],
-                [result.stage for result in results],
-                [result.code for result in results],
-                [result.reply[:2000].replace("\0", "") for result in results],
-                [result.next_attempt_at for result in results],
-                campaign_id,
-                campaign_id,
-                contact_ids,
-                token,
-            ],
+            {
+                "campaign": campaign_id,
+                "token": token,
+                "relay": relay_id,
+                "contacts": _ids([result.contact_id for result in results]),
+                "statuses": _SEPARATOR.join([result.status for result in results]),
+                "stages": _SEPARATOR.join([result.stage for result in results]),
+                "codes": _SEPARATOR.join([str(result.code or "") for result in results]),
+                "replies": _SEPARATOR.join([_text(result.reply) for result in results]),
+                "faults": _SEPARATOR.join([result.fault for result in results]),
+                "due": _SEPARATOR.join([str(result.next_attempt_at or "") for result in results]),
+            },
         )
-        if cursor.rowcount != len(results):
-            logger.error(
-                "campaign %s: %s of %s results found no row held under token %s",
-                campaign_id, len(results) - cursor.rowcount, len(results), token,
-            )  # fmt: skip
+        settled = cursor.rowcount
+    if settled != len(results):
+        logger.error(
+            "campaign %s: %s of %s results found no row held under token %s",
+            campaign_id, len(results) - settled, len(results), token,
+        )  # fmt: skip
+
+
+# Columns of a group as one text each: the driver takes twenty times as long over lists.
+_SEPARATOR = "\x1f"
+
+
+def _ids(contact_ids: Sequence[int]) -> str:
+    return f"{{{','.join(map(str, contact_ids))}}}"
+
+
+def _text(reply: str) -> str:
+    return reply[:2000].replace("\0", "").replace(_SEPARATOR, " ")
 
 
 def expire_leases() -> int:
@@ -228,26 +409,43 @@ def expire_leases() -> int:
 
     The token stays on an unknown row: should its process live after all, it can still settle it.
     """
+    expired = 0
+    while True:
+        number = _expire_some()
+        expired += number
+        if number < EXPIRED_AT_ONCE:
+            return expired
+
+
+# So few that the planner looks them up by their keys, whatever it believes of the leases.
+EXPIRED_AT_ONCE = 100
+
+
+def _expire_some() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH expired AS MATERIALIZED (  -- never waits for a lock, so it cannot deadlock
                 SELECT campaign_id, contact_id, status = 'claimed' AS untouched
                 FROM campaigns_delivery
-                WHERE status IN ('claimed', 'handing_off') AND lease_until < now()
-                FOR UPDATE SKIP LOCKED
+                WHERE lease_until < now()
+                ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
-            SET status = CASE WHEN untouched THEN 'queued' ELSE 'unknown' END,
+            SET status = CASE WHEN untouched THEN 'queued'
+                    WHEN row.opened_at IS NOT NULL THEN 'sent'  -- it was read before this was seen
+                    ELSE 'unknown' END,
                 token = CASE WHEN NOT untouched THEN token END,
                 stage = CASE WHEN untouched THEN stage ELSE '' END,
                 code = CASE WHEN untouched THEN code END,
+                fault = CASE WHEN untouched THEN fault ELSE '' END,
                 reply = CASE WHEN untouched THEN reply
                         ELSE 'The process that was sending it died; it may have been accepted.' END,
                 lease_until = NULL, updated_at = now()
             FROM expired
             WHERE row.campaign_id = expired.campaign_id AND row.contact_id = expired.contact_id
-            """
+            """,
+            [EXPIRED_AT_ONCE],
         )
         return int(cursor.rowcount)
 
@@ -348,13 +546,13 @@ def finish(campaign_id: int) -> bool:
                 -- Ordered, so that it is looked up in the index and not hoped for in a scan.
                 SELECT contact_id FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND status = 'queued'
-                ORDER BY contact_id LIMIT 1) IS NULL
+                ORDER BY provider LIMIT 1) IS NULL
               AND NOT EXISTS (
                 SELECT FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND status = 'deferred')
               AND NOT EXISTS (
                 SELECT FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status IN ('claimed', 'handing_off'))
+                WHERE campaign_id = %(campaign)s AND lease_until IS NOT NULL)
             """,
             {"campaign": campaign_id},
         )

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 import redis
 from django.conf import settings
+from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 
 from apps.campaigns import selectors
-from apps.campaigns.models import Campaign, Delivery, TestSend
-from apps.campaigns.services import launch, ledger
+from apps.campaigns.models import Campaign, TestSend
+from apps.campaigns.services import launch, ledger, schedule, tally
+from core import queues
 
 logger = logging.getLogger(__name__)
 
 State = Campaign.State
 STUCK_AFTER = timedelta(minutes=10)
-PREPARATION_LOST_AFTER = timedelta(minutes=2)
+PREPARATION_LOST_AFTER = timedelta(seconds=40)
 TEST_LOST_AFTER = timedelta(minutes=1)
 
 
@@ -36,14 +39,19 @@ def note_progress() -> int:
 def restart_stuck_campaigns() -> int:
     """Start again the campaigns whose rows have stopped moving, however long they take.
 
-    Rows that wait for their next attempt are no standstill.
+    Waiting is no standstill: for the next attempt, the hours of the day, a relay, or limits.
     """
     note_progress()
     before = timezone.now() - STUCK_AFTER
-    stuck = Campaign.objects.filter(
+    found = Campaign.objects.filter(
         Q(state=State.CANCELLING) | Q(state=State.SENDING, pk__in=_with_queued_rows()),
         moved_at__lt=before,
-    )
+    ).select_related("workspace")
+    stuck = [
+        campaign
+        for campaign in found
+        if campaign.state == State.CANCELLING or not selectors.waits_for(campaign)
+    ]
     for campaign in stuck:
         logger.warning(
             "campaign %s has not moved since %s: %s", campaign.pk, campaign.moved_at,
@@ -58,6 +66,12 @@ def restart_stuck_campaigns() -> int:
     return len(stuck)
 
 
+def note_wait(campaign_id: int, seconds: float) -> None:
+    """Remember for so long that a campaign may send nothing just now, by limits or a warm-up."""
+    with suppress(redis.RedisError):  # it is asked for again all the sooner
+        cache.set(selectors.wait_key(campaign_id), True, max(1, round(seconds)))
+
+
 def sweep() -> None:
     """Find due work by its rows and ring for it: what Redis lost is found here."""
     from apps.campaigns.tasks import send_campaign, send_single_email
@@ -69,7 +83,7 @@ def sweep() -> None:
         state=State.PREPARING, launched_at__lt=now - PREPARATION_LOST_AFTER
     )
     for campaign_id in lost.values_list("pk", flat=True):
-        send_campaign.delay(campaign_id)
+        queues.ring(send_campaign, campaign_id)
     in_motion = Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING])
     for campaign_id, state in in_motion.values_list("pk", "state"):
         if state == State.CANCELLING:  # rows that came back from a process after the cancellation
@@ -77,7 +91,7 @@ def sweep() -> None:
         ledger.finish(campaign_id)
     waiting = list(_with_queued_rows())
     # Each chain of send tasks rings for its next link; only where too few are left ring anew.
-    if _queue_length("email") < settings.EMAIL_CONCURRENCY * len(waiting):
+    if queues.waiting("email") < settings.EMAIL_CONCURRENCY * len(waiting):
         launch.ring_sending(waiting)
     TestSend.objects.filter(
         state=TestSend.State.SENDING, updated_at__lt=now - ledger.LEASE * 4
@@ -86,20 +100,16 @@ def sweep() -> None:
         state=TestSend.State.QUEUED, created_at__lt=now - TEST_LOST_AFTER
     )
     for test_id in tests.values_list("pk", flat=True):
-        send_single_email.delay(test_send_id=test_id)
+        queues.ring(send_single_email, test_send_id=test_id)
+    tally.compact()
+    schedule.launch_due()
 
 
 def _with_queued_rows() -> list[int]:
     """Campaigns being sent that have rows to send now."""
-    sending = Campaign.objects.filter(state=State.SENDING).values_list("pk", flat=True)
-    # Ordered, so that the first row is looked up in the index: exists() may scan the table.
-    queued = Delivery.objects.filter(status=Delivery.Status.QUEUED).order_by("contact_id")
+    sending = Campaign.objects.filter(state=State.SENDING).values_list("pk", "paused_providers")
     return [
         campaign_id
-        for campaign_id in sending
-        if queued.filter(campaign_id=campaign_id).values_list("contact_id").first()
+        for campaign_id, paused in sending
+        if not paused.keys() >= set(ledger.queued_providers(campaign_id))
     ]
-
-
-def _queue_length(queue: str) -> int:
-    return int(redis.Redis.from_url(settings.REDIS_URL).llen(queue))

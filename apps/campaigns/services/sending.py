@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 import uuid
-from collections import deque
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 
+from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.utils import timezone
+from django.utils.functional import Promise, lazy
+from django.utils.translation import gettext_lazy as _
 
-from apps.campaigns import letters
+from apps.campaigns import letters, selectors
+from apps.campaigns.hours import opens_at
 from apps.campaigns.letters import LetterFault
 from apps.campaigns.models import Campaign, Delivery, TestSend
-from apps.campaigns.services import connections, ledger
+from apps.campaigns.services import connections, launch, ledger, monitoring
+from apps.campaigns.services.handover import Handover, Outcome, Ready
 from apps.campaigns.services.ledger import Claimed, Result
 from apps.mailer.models import Contact
-from apps.senders.selectors import Route, route_of
+from apps.mailer.services import contacts
+from apps.senders import stops
+from apps.senders.faults import RELAY_STAGES, fault_of
+from apps.senders.selectors import Route, choose_route, policy_of, routes_of
+from apps.senders.services.limits import Limits, Seats, limits_for
+from apps.senders.services.relays import note_relay
+from core import queues
 from core.errors import AppError
-from mailkit.smtp.outcomes import Accepted, Broken, Refused
+from mailkit.smtp import faults
+from mailkit.smtp.outcomes import Accepted, Broken
 
-GROUP = 50
+# The most letters that a process has in the ledger as being handed over.
+GROUP = 100
+SMALLEST_GROUP = 10
+# A group is meant to take about this long: what a slow relay is given at once is little, since
+# all of it is unknown should the process die.
+GROUP_SECONDS = 0.5
 SLICE_SECONDS = 5.0
-# A slow server keeps a group, and with it a worker, no longer than this and one letter more.
-BEGIN_WITHIN = 60.0
+# For letters that are with the server when the slice ends; others then see them out.
+GRACE_SECONDS = 1.0
 LONGEST_DELAY = timedelta(hours=4)
-DROP_SHOWS_WITHIN = 0.005
+FIRST_DELAY_AFTER_BREAK = timedelta(seconds=10)
+# Until another process gives up its connections to a provider.
+SEAT_WAIT_SECONDS = 1.0
+# How often to look whether too much goes wrong.
+WATCH_SECONDS = 1.0
+# So many refusals of the sender in a group, and more than half of it, are no accident.
+SENDER_REFUSED = 3
 
 Status = Delivery.Status
-Outcome = Accepted | Refused | Broken
-# Before MAIL FROM nothing was said about the letter: the fault lies with the relay, not with it.
-_RELAY_STAGES = frozenset({"connect", "banner", "ehlo", "starttls", "auth"})
+# In the language of whoever is told.
+_explained = lazy(stops.explain, str)
 
 
 def send_batch(campaign_id: int) -> bool:
     """Send group after group for a few seconds; whether to go on with the campaign at once.
 
-    A short slice keeps the queue fair: another campaign's task gets its turn in between. Where
-    the relay cannot be reached the sweeper comes back to it.
+    A short slice keeps the queue fair: another campaign's task gets its turn in between. What
+    cannot go on now (a limit, the hours, a relay that fails) is found by the sweeper later.
     """
     campaign = _campaign(campaign_id)
     if campaign is None:
         return False
-    route = route_of(campaign.workspace)
+    ledger.plan_anew()
     ledger.queue_due(campaign_id)
-    until = time.monotonic() + SLICE_SECONDS
-    while time.monotonic() < until:
-        token = uuid.uuid4()
-        rows = ledger.claim(campaign_id, token, GROUP)
-        if not rows:
-            ledger.finish(campaign_id)
-            return False
-        if not send_rows(campaign, route, token, rows):
-            return False
-    return True
+    return Slice(campaign).run()
 
 
 def send_one(campaign_id: int, contact_id: int) -> None:
@@ -67,7 +81,8 @@ def send_one(campaign_id: int, contact_id: int) -> None:
     token = uuid.uuid4()
     rows = ledger.claim_one(campaign_id, contact_id, token)
     if rows:
-        send_rows(campaign, route_of(campaign.workspace), token, rows)
+        row = Delivery.objects.filter(campaign=campaign_id, contact=contact_id)
+        Slice(campaign).send_claimed(token, row.values_list("provider", flat=True)[0], rows)
     ledger.finish(campaign_id)
 
 
@@ -77,26 +92,306 @@ def _campaign(campaign_id: int) -> Campaign | None:
     return found.filter(pk=campaign_id).first()
 
 
-def send_rows(campaign: Campaign, route: Route, token: uuid.UUID, rows: Sequence[Claimed]) -> bool:
-    """Take claimed rows to their next status; False where the relay cannot be reached."""
-    messages, unfit = _compose(campaign, rows)
-    if unfit:
-        ledger.settle(campaign.pk, token, unfit)
-    may_go = ledger.hand_off(campaign.pk, token, [row.contact_id for row in rows])
-    going = [row for row in rows if row.contact_id in may_go]
-    if not going:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Claimed rows of one provider on their way. Two threads may have to do with it."""
+
+    route: Route
+    limits: Limits
+    seats: Seats
+    token: uuid.UUID
+    provider: str
+
+
+class Slice:
+    """One process's turn with a campaign."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self._campaign = campaign
+        self._policy = policy_of(campaign.workspace)
+        self._until = time.monotonic() + SLICE_SECONDS
+        self._key = uuid.uuid4().hex
+        self._faulty = False
+        self._watch_at = 0.0
+
+    def run(self) -> bool:
+        """Whether there is more to send at once."""
+        if self._closed_until(self._policy.time_zone) and not self._campaign.recipient_time:
+            return False
+        if not self._find_way() or not connections.sender().has_room(self._route):
+            return False
+        try:
+            return self._send_in_turn()
+        finally:
+            if self._faulty:
+                self._watch()
+
+    def send_claimed(self, token: uuid.UUID, provider: str, rows: Sequence[Claimed]) -> None:
+        """Send rows that are claimed under the token; where there is no way they go back."""
+        if self._find_way():
+            granted = self._limits.take(provider, len(rows)).granted
+            seats = self._limits.seats(provider, granted)
+            if granted == len(rows) and seats.number:
+                self._send(token, provider, rows, seats)
+                return
+            self._limits.give_back(provider, granted)
+            seats.release()
+        ledger.settle(self._campaign.pk, token, [_not_begun(row.contact_id) for row in rows])
+
+    def _find_way(self) -> bool:
+        """The letter and a route; what only a person can mend pauses the campaign."""
+        reason: str | Promise
+        try:
+            self._letter = letters.compiled(self._campaign)
+            return self._find_route()
+        except AppError as error:
+            reason = error.message
+        except InvalidToken:
+            reason = _("A saved password or DKIM key cannot be read any more. Enter it again.")
+        launch.pause_by_itself(self._campaign.pk, reason)
+        return False
+
+    def _find_route(self) -> bool:
+        campaign = self._campaign
+        routes = routes_of(campaign.workspace)
+        if not routes:
+            launch.pause_by_itself(campaign.pk, _("All SMTP relays are switched off."))
+        route = choose_route(routes, self._key)
+        if route is None:
+            return False
+        domain = campaign.from_email.rpartition("@")[2]
+        self._route = route
+        self._limits = limits_for(campaign.workspace, route.relay_id, domain)
         return True
-    outcomes = connections.sender().run(
-        _hand_over(route, campaign.from_email, [(row, messages[row.contact_id]) for row in going]),
-        while_waiting=lambda: ledger.renew(campaign.pk, token, list(may_go)),
+
+    def _send_in_turn(self) -> bool:
+        """Groups of one provider after another, so that none has to wait for the others."""
+        campaign = self._campaign
+        size = SMALLEST_GROUP
+        waits: dict[str, float] = {}
+        while time.monotonic() < self._until:
+            found = ledger.queued_providers(campaign.pk)
+            if not found:
+                ledger.finish(campaign.pk)
+                return False
+            able = [one for one in found if one not in {*campaign.paused_providers, *waits}]
+            if not able:
+                return self._wait_for_limits(waits)
+            for provider in able:
+                started = time.monotonic()
+                if started >= self._until:
+                    break
+                grant = self._limits.take(provider, size)
+                if not grant.granted:
+                    waits[provider] = grant.retry_after
+                    continue
+                seats = self._limits.seats(provider, self._route.max_connections)
+                if not seats.number:
+                    self._limits.give_back(provider, grant.granted)
+                    waits[provider] = SEAT_WAIT_SECONDS
+                    continue
+                token = uuid.uuid4()
+                rows = ledger.claim(campaign.pk, token, grant.granted, provider)
+                self._limits.give_back(provider, grant.granted - len(rows))
+                if not rows:
+                    seats.release()
+                    # Another process took them, or the campaign was paused.
+                    if not self._is_sending():
+                        return False
+                    continue
+                if not self._send(token, provider, rows, seats):
+                    self._key = uuid.uuid4().hex
+                    return self._find_route()
+                if self._faulty and time.monotonic() >= self._watch_at:
+                    self._watch()
+                took = time.monotonic() - started
+                if took < GROUP_SECONDS / 2:
+                    size = min(size * 2, GROUP)
+                elif took > GROUP_SECONDS * 2:
+                    size = max(size // 2, SMALLEST_GROUP)
+        return True
+
+    def _wait_for_limits(self, waits: dict[str, float]) -> bool:
+        """Wait for a limit that ends soon, unless other work is in the queue."""
+        seconds = min(waits.values(), default=SLICE_SECONDS)
+        if waits and seconds >= SLICE_SECONDS:
+            monitoring.note_wait(self._campaign.pk, seconds)
+        if seconds >= SLICE_SECONDS or queues.waiting("email"):
+            return seconds < SLICE_SECONDS
+        time.sleep(min(seconds, 1.0))
+        return True
+
+    def _is_sending(self) -> bool:
+        self._campaign.refresh_from_db(fields=["state", "paused_providers"])
+        return self._campaign.state == Campaign.State.SENDING
+
+    def _send(self, token: uuid.UUID, provider: str, rows: Sequence[Claimed], seats: Seats) -> bool:
+        """Take claimed rows to their next status; False where the relay cannot be reached."""
+        group = Group(self._route, self._limits, seats, token, provider)
+        try:
+            handover = self._prepare(group, rows)
+            if not handover.contact_ids:
+                seats.release()
+                return True
+            future = self._hand_over(group, handover)
+        except BaseException:
+            seats.release()
+            raise
+        # Asked before what is told and left: what comes after that is the thread's to write.
+        done = future.done()
+        try:
+            left = handover.left()
+            group.limits.give_back(provider, len(left))
+            self._faulty |= self._record(group, handover, left)
+        finally:
+            if done:
+                seats.release()
+            else:
+                connections.sender().see_out(
+                    future,
+                    renew=partial(self._renew, group, handover.contact_ids),
+                    finish=partial(self._record_rest, group, handover),
+                )
+        return not done or self._reached(group, handover)
+
+    def _prepare(self, group: Group, rows: Sequence[Claimed]) -> Handover:
+        """The letters that may go; the other rows are settled."""
+        ready, settled = self._compose(rows)
+        if settled:
+            ledger.settle(self._campaign.pk, group.token, settled)
+        may_go = ledger.hand_off(self._campaign.pk, group.token, [one.contact_id for one in ready])
+        group.limits.give_back(group.provider, len(rows) - len(may_go))
+        return Handover(one for one in ready if one.contact_id in may_go)
+
+    def _hand_over(self, group: Group, handover: Handover) -> Future[None]:
+        """Until all is told, or the slice is over and a moment more."""
+        future = connections.sender().hand_over(
+            group.route,
+            handover,
+            envelope_from=self._campaign.from_email,
+            connections=min(group.seats.number, len(handover.contact_ids)),
+        )
+        wait([future], timeout=max(self._until - time.monotonic(), GROUP_SECONDS))
+        if not future.done():
+            handover.stop()
+            wait([future], timeout=GRACE_SECONDS)
+        if future.done():
+            future.result()
+        return future
+
+    def _record(self, group: Group, handover: Handover, left: Sequence[Ready]) -> bool:
+        """Write what is known of a group, and draw from it what concerns the next ones.
+
+        Whether something went wrong with a letter.
+        """
+        told = handover.collect()
+        faulty = {
+            row: faults.classify(outcome)
+            for row, outcome in told
+            if not isinstance(outcome, Accepted)
+        }
+        number, throttled = len(told), sum(fault.throttled for fault in faulty.values())
+        refused = {row for row, fault in faulty.items() if fault.sender_fault}
+        if len(refused) >= max(SENDER_REFUSED, number // 2 + 1):
+            refusal = next(outcome for row, outcome in told if row in refused)
+            launch.pause_by_itself(self._campaign.pk, _refusal(refusal))
+            left = [*left, *refused]
+            told = [(row, outcome) for row, outcome in told if row not in refused]
+        retry_for = timedelta(hours=self._policy.retry_for_hours)
+        results = [result_of(row, outcome, retry_for) for row, outcome in told]
+        results += [_not_begun(row.contact_id) for row in left]
+        if results:
+            ledger.settle(self._campaign.pk, group.token, results, group.route.relay_id)
+        if throttled:
+            group.limits.throttled(group.provider, throttled, number)
+        group.limits.succeeded(group.provider, number - len(faulty))
+        bounced = [result.contact_id for result in results if result.fault == "mailbox"]
+        if bounced:
+            contacts.mark_bounced(self._campaign.workspace, bounced)
+        return bool(faulty)
+
+    def _record_rest(self, group: Group, handover: Handover) -> None:
+        """What a slow server said at last, or did not say; in a thread of its own."""
+        try:
+            if self._record(group, handover, handover.left()):
+                self._watch()
+            self._reached(group, handover)
+        finally:
+            group.seats.release()
+
+    def _renew(self, group: Group, contact_ids: Sequence[int]) -> None:
+        group.seats.renew()
+        ledger.renew(self._campaign.pk, group.token, contact_ids)
+
+    def _reached(self, group: Group, handover: Handover) -> bool:
+        """Whether the relay took letters; its health is noted either way."""
+        failure = handover.failure
+        if handover.answered:
+            note_relay(group.route.relay_id, "")
+        if handover.answered or failure is None:
+            return True
+        note_relay(group.route.relay_id, fault_of(failure))
+        alone = len(routes_of(self._campaign.workspace)) == 1
+        if alone and faults.classify(failure).sender_fault:
+            launch.pause_by_itself(self._campaign.pk, _refusal(failure))
+        return False
+
+    def _compose(self, rows: Sequence[Claimed]) -> tuple[list[Ready], list[Result]]:
+        """The letters that can be made now, and what becomes of the other rows."""
+        now = timezone.now()
+        ready, settled = [], []
+        for row in rows:
+            fields = row.fields or {}
+            if self._campaign.recipient_time:
+                zone = str(fields.get("timezone") or fields.get("time_zone") or "")
+                opening = self._closed_until(zone)
+                if opening:
+                    settled.append(_not_begun(row.contact_id, opening))
+                    continue
+            values = {**fields, "first_name": row.first_name, "last_name": row.last_name}
+            try:
+                message = self._letter.letter(row.contact_id, row.email, values, date=now)
+            except LetterFault as error:
+                settled.append(Result(row.contact_id, Status.FAILED, "compose", reply=str(error)))
+            else:
+                ready.append(Ready(row.contact_id, row.email, message, row.attempts))
+        return ready, settled
+
+    def _closed_until(self, zone: str) -> datetime | None:
+        campaign = self._campaign
+        if campaign.hours_from is None or campaign.hours_until is None:
+            return None
+        return opens_at(
+            timezone.now(),
+            zone,
+            campaign.hours_from,
+            campaign.hours_until,
+            otherwise=self._policy.time_zone,
+        )
+
+    def _watch(self) -> None:
+        """Stop by itself where too many letters bounce or are blocked."""
+        self._faulty, self._watch_at = False, time.monotonic() + WATCH_SECONDS
+        tallied = selectors.tallied(self._campaign)
+        # Read after the counters: who lets it go on meanwhile has seen as much.
+        resumed = Campaign.objects.values_list("resumed_at", flat=True).get(pk=self._campaign.pk)
+        since = {(p, s, f): number for p, s, f, number in resumed}
+        for stop in stops.verdict(tallied.by_kind, self._policy, since):
+            launch.pause_by_itself(self._campaign.pk, _explained(stop.stored()), stop.provider)
+
+
+def _not_begun(contact_id: int, due: datetime | None = None) -> Result:
+    """Its turn did not come: no attempt."""
+    return Result(contact_id, Status.DEFERRED, next_attempt_at=due or timezone.now())
+
+
+def _refusal(outcome: Outcome) -> str:
+    words = (
+        f"{outcome.error}: {outcome.detail}"
+        if isinstance(outcome, Broken)
+        else f"{outcome.reply.code} {outcome.reply.text}"
     )
-    retry_for = timedelta(hours=settings.RETRY_FOR_HOURS)
-    ledger.settle(
-        campaign.pk,
-        token,
-        [result_of(row, outcomes[row.contact_id], retry_for) for row in going],
-    )
-    return any(reached(outcome) for outcome in outcomes.values())
+    return str(_("The SMTP relay refuses to send: %(words)s") % {"words": words})
 
 
 def send_test_letter(test_id: int) -> None:
@@ -110,22 +405,43 @@ def send_test_letter(test_id: int) -> None:
         pk=test_id
     )
     campaign = test.campaign
+    routes = routes_of(campaign.workspace)
+    route = choose_route(routes, str(test_id)) or next(iter(routes), None)
+    settle = partial(_settle_test, test_id)
+    if route is None:
+        settle(TestSend.State.FAILED, None, str(_("All SMTP relays are switched off.")))
+        return
     try:
         contact = Contact.objects.filter(workspace=campaign.workspace, email=test.to).first()
         message = letters.compiled(campaign).test_letter(
             test.to, letters.sample_values(contact), test.pk
         )
     except (LetterFault, AppError) as error:
-        _settle_test(test_id, TestSend.State.FAILED, None, str(error))
+        settle(TestSend.State.FAILED, None, str(error))
         return
-    row = Claimed(0, test.to, 0)
-    outcomes = connections.sender().run(
-        _hand_over(route_of(campaign.workspace), campaign.from_email, [(row, message)]),
-        while_waiting=lambda: None,
+    letter = Ready(0, test.to, message, 0)
+    handover = Handover([letter])
+    future = connections.sender().hand_over(
+        route, handover, envelope_from=campaign.from_email, connections=1
     )
-    # A person waits for a test letter: what would be tried again later has failed now.
-    result = result_of(row, outcomes[0], retry_for=timedelta(0))
-    _settle_test(test_id, TestSend.State(result.status), result.code, result.reply)
+
+    def finish() -> None:
+        outcome = next((outcome for _row, outcome in handover.collect()), handover.failure)
+        # A person waits for a test letter: what would be tried again later has failed now.
+        result = result_of(letter, outcome, retry_for=timedelta(0))
+        settle(TestSend.State(result.status), result.code, result.reply)
+
+    wait([future], timeout=SLICE_SECONDS)
+    if future.done():
+        future.result()
+        finish()
+    else:
+        connections.sender().see_out(future, renew=partial(_renew_test, test_id), finish=finish)
+
+
+def _renew_test(test_id: int) -> None:
+    held = TestSend.objects.filter(pk=test_id, state=TestSend.State.SENDING)
+    held.update(updated_at=timezone.now())
 
 
 def _settle_test(test_id: int, state: str, code: int | None, reply: str) -> None:
@@ -136,42 +452,37 @@ def _settle_test(test_id: int, state: str, code: int | None, reply: str) -> None
     )
 
 
-def reached(outcome: Outcome | None) -> bool:
-    """Whether the relay got as far as to hear of a letter."""
-    return isinstance(outcome, Accepted) or (
-        outcome is not None and outcome.stage not in _RELAY_STAGES
-    )
-
-
-def result_of(row: Claimed, outcome: Outcome | None, retry_for: timedelta) -> Result:
-    """The row's next status. A 4xx or a lost connection is tried again for `retry_for`.
-
-    None is a row whose turn did not come: nothing was said about it.
-    """
+def result_of(row: Ready, outcome: Outcome | None, retry_for: timedelta) -> Result:
+    """The row's next status. A 4xx or a lost connection is tried again for `retry_for`."""
+    make = partial(Result, row.contact_id)
     if outcome is None:
-        return Result(row.contact_id, Status.DEFERRED, next_attempt_at=timezone.now())
+        return _not_begun(row.contact_id)
     if isinstance(outcome, Accepted):
-        return Result(row.contact_id, Status.SENT, "body", outcome.reply.code, outcome.reply.text)
+        return make(Status.SENT, "body", outcome.reply.code, outcome.reply.text)
+    fault = faults.classify(outcome)
+    again = partial(_again, make, row.attempts, retry_for, outcome.stage, fault.kind)
     if isinstance(outcome, Broken):
         words = f"{outcome.error}: {outcome.detail}" if outcome.detail else outcome.error
         if outcome.error == "stopped":  # our own client refuses to write such an address
-            return Result(row.contact_id, Status.FAILED, outcome.stage, None, words)
+            return make(Status.FAILED, outcome.stage, None, words, fault=fault.kind)
         if outcome.after_dot:
-            return Result(row.contact_id, Status.UNKNOWN, outcome.stage, None, words)
-        return _again(row, outcome.stage, None, words, retry_for, first=timedelta(seconds=10))
+            return make(Status.UNKNOWN, outcome.stage, None, words, fault=fault.kind)
+        return again(None, words, FIRST_DELAY_AFTER_BREAK)
     code, words = outcome.reply.code, outcome.reply.text
-    if outcome.permanent and outcome.stage not in _RELAY_STAGES:
-        return Result(row.contact_id, Status.FAILED, outcome.stage, code, words)
-    return _again(row, outcome.stage, code, words, retry_for, first=timedelta(minutes=5))
+    later = fault.kind == "rate" or outcome.stage in RELAY_STAGES
+    if outcome.permanent and not later:
+        return make(Status.FAILED, outcome.stage, code, words, fault=fault.kind)
+    return again(code, words, timedelta(seconds=settings.SMTP_RETRY_FIRST_SECONDS))
 
 
 def _again(
-    row: Claimed,
+    make: Callable[..., Result],
+    attempts: int,
+    retry_for: timedelta,
     stage: str,
+    fault: str,
     code: int | None,
     words: str,
-    retry_for: timedelta,
-    *,
     first: timedelta,
 ) -> Result:
     """Deferred with growing, jittered delays; failed once they add up to more than `retry_for`.
@@ -179,72 +490,8 @@ def _again(
     Counted from the row's own first attempt, not from the launch: the last rows of a large or
     long paused campaign are tried again as well.
     """
-    delays = [min(first * 2 ** min(n, 10), LONGEST_DELAY) for n in range(row.attempts + 1)]
+    delays = [min(first * 2 ** min(n, 10), LONGEST_DELAY) for n in range(attempts + 1)]
     if sum(delays, timedelta(0)) > retry_for:
-        return Result(row.contact_id, Status.FAILED, stage, code, words)
+        return make(Status.FAILED, stage, code, words, fault=fault)
     due = timezone.now() + delays[-1] * random.uniform(0.8, 1.2)
-    return Result(row.contact_id, Status.DEFERRED, stage, code, words, due)
-
-
-def _compose(campaign: Campaign, rows: Sequence[Claimed]) -> tuple[dict[int, bytes], list[Result]]:
-    """The messages by contact, and the rows for which none can be made."""
-    letter = letters.compiled(campaign)
-    contacts = Contact.objects.in_bulk([row.contact_id for row in rows])
-    now = timezone.now()
-    messages: dict[int, bytes] = {}
-    unfit = []
-    for row in rows:
-        contact = contacts.get(row.contact_id)
-        if contact is None:
-            continue  # erased: the last look before the hand-off ends its row
-        try:
-            messages[row.contact_id] = letter.letter(contact, date=now)
-        except LetterFault as error:
-            unfit.append(Result(row.contact_id, Status.FAILED, "compose", None, str(error)))
-    return messages, unfit
-
-
-async def _let_a_drop_show() -> bool:
-    """Hold the end of a letter back for a moment, in which other connections go on.
-
-    A server that hangs up in the middle of a letter is then noticed before the end is sent: the
-    letter is deferred, and not unknown.
-    """
-    await asyncio.sleep(DROP_SHOWS_WITHIN)
-    return True
-
-
-async def _hand_over(
-    route: Route, envelope_from: str, messages: Sequence[tuple[Claimed, bytes]]
-) -> dict[int, Outcome | None]:
-    """Send over the route's pool, each connection the next letter until none is left.
-
-    A connection that cannot be had ends its part: some relays allow fewer than we were told.
-    Once none can be had the rest is not tried. None stands for letters whose turn did not come.
-    """
-    pool = connections.sender().pool(route)
-    waiting = deque(messages)
-    outcomes: dict[int, Outcome | None] = {}
-    failure: Outcome | None = None
-    begin_before = time.monotonic() + BEGIN_WITHIN
-
-    async def work() -> None:
-        nonlocal failure
-        while waiting and time.monotonic() < begin_before:
-            row, message = waiting.popleft()
-            try:
-                outcome = await pool.send(
-                    envelope_from, row.email, message, before_dot=_let_a_drop_show
-                )
-            except ValueError as error:
-                outcome = Broken("mail", "stopped", detail=str(error))
-            if not reached(outcome):
-                failure = outcome
-                waiting.appendleft((row, message))
-                return
-            outcomes[row.contact_id] = outcome
-
-    await asyncio.gather(*(work() for _ in range(min(route.max_connections, len(messages)))))
-    for row, _message in waiting:
-        outcomes[row.contact_id] = failure
-    return outcomes
+    return make(Status.DEFERRED, stage, code, words, due, fault)

@@ -10,6 +10,7 @@ from apps.campaigns import letters
 from apps.campaigns.letters import Preview
 from apps.campaigns.models import Campaign, TestSend
 from apps.mailer.models import Contact
+from core import queues
 from core.errors import InvalidInput
 from mailkit.addresses import Fault, parse_address
 
@@ -30,5 +31,5 @@ def send_test(*, campaign: Campaign, to: str, by: User | None) -> TestSend:
         raise InvalidInput(_("Say who sends it: the sender address is empty."))
     letters.preview(campaign, None)
     test = TestSend.objects.create(campaign=campaign, to=address.email, created_by=by)
-    transaction.on_commit(lambda: send_single_email.delay(test_send_id=test.pk))
+    transaction.on_commit(lambda: queues.ring(send_single_email, test_send_id=test.pk))
     return test

@@ -16,12 +16,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.campaigns import selectors
-from apps.campaigns.forms import AudienceForm, NewCampaignForm, version
+from apps.campaigns.forms import AudienceForm, NewCampaignForm
+from apps.campaigns.messages import WAITS, fault_label
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import campaigns as drafts
-from apps.campaigns.services import launch as launching
 from apps.mailer.models import ContactList
-from apps.senders.selectors import relay_of
+from apps.senders.selectors import has_relay
 from core.errors import Conflict
 
 
@@ -45,10 +45,17 @@ LEFT_OUT = {
         gettext_lazy("could not be verified so far"), "mailer:contacts", "?verdict=unknown"
     ),
     "unverified": LeftOut(gettext_lazy("not verified yet"), "mailer:contacts", "?verdict=none"),
+    "opened": LeftOut(
+        gettext_lazy("were not sent the earlier letter, or have opened it"), "mailer:contacts", ""
+    ),
 }
 # Always shown in the report, even when nothing went that way.
 OUTCOMES = (Delivery.Status.SENT, Delivery.Status.FAILED, Delivery.Status.UNKNOWN)
 OVER = (Campaign.State.FINISHED, Campaign.State.CANCELLED)
+# A cancelled campaign stays as it ended.
+RETRIED = (Campaign.State.SENDING, Campaign.State.PAUSED, Campaign.State.FINISHED)
+# Seconds after which the report asks again.
+MOVING_EVERY, SCHEDULED_EVERY = 2, 30
 
 
 def campaign_or_404(request: WorkspaceRequest, pk: int) -> Campaign:
@@ -100,18 +107,27 @@ def audience(request: WorkspaceRequest) -> HttpResponse:
     form = AudienceForm(request.GET, workspace=request.workspace)
     context: dict[str, Any] = {"new_tab": True}
     if form.is_valid():
-        context |= _audience(
-            request, form.cleaned_data["lists"], form.cleaned_data["include_verdicts"]
+        context |= audience_of(
+            request,
+            form.cleaned_data["lists"],
+            form.cleaned_data["include_verdicts"],
+            form.cleaned_data["not_opened"],
         )
     return render(request, "campaigns/_audience.html", context)
 
 
-def _audience(
-    request: WorkspaceRequest, lists: Iterable[ContactList], verdicts: list[str]
+def audience_of(
+    request: WorkspaceRequest,
+    lists: Iterable[ContactList],
+    verdicts: list[str],
+    not_opened: Campaign | None,
 ) -> dict[str, Any]:
     """The audience, and (reason, count, address of the rows) of those left out."""
     found = selectors.audience(
-        request.workspace, list_ids=[chosen.pk for chosen in lists], verdicts=verdicts
+        request.workspace,
+        list_ids=[chosen.pk for chosen in lists],
+        verdicts=verdicts,
+        not_opened=not_opened,
     )
     slug = request.workspace.slug
     left_out = [
@@ -131,7 +147,8 @@ def detail(request: WorkspaceRequest, pk: int) -> HttpResponse:
     campaign = campaign_or_404(request, pk)
     if campaign.is_draft:
         return to_page("edit", campaign, request)
-    return render(request, "campaigns/detail.html", _report(request, campaign))
+    context = _report(request, campaign) | {"lists": campaign.lists.order_by("name")}
+    return render(request, "campaigns/detail.html", context)
 
 
 @require_GET
@@ -144,12 +161,17 @@ def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
 def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Who of the campaign's lists would not get it today, loaded after the page: it counts."""
     campaign = campaign_or_404(request, pk)
-    found = _audience(request, campaign.lists.all(), campaign.include_verdicts)
+    found = audience_of(
+        request, campaign.lists.all(), campaign.include_verdicts, campaign.not_opened
+    )
     return render(request, "campaigns/_left_out.html", {"left_out": found["left_out"]})
 
 
 def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:
-    progress = selectors.progress(campaign)
+    tallied = selectors.tallied(campaign)
+    progress = selectors.progress(campaign, tallied)
+    providers, faults = selectors.breakdown(tallied)
+    over = campaign.state in OVER
     return {
         "campaign": campaign,
         "progress": progress,
@@ -158,65 +180,37 @@ def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:
             for status, label in Delivery.Status.choices
             if progress.counts[status] or status in OUTCOMES
         ],
-        "failures": selectors.failure_reasons(campaign),
-        "lists": campaign.lists.order_by("name"),
-        "over": campaign.state in OVER,
+        "tallied": tallied,
+        "providers": [(selectors.provider_label(row.key), row) for row in providers],
+        "faults": [(fault_label(row.key), row) for row in faults],
+        "paused_providers": [
+            (key, selectors.provider_label(key), reason)
+            for key, reason in sorted(campaign.paused_providers.items())
+            if not over
+        ],
+        "not_opened": max(progress.counts[Delivery.Status.SENT] - tallied.opens, 0),
+        "can_retry": campaign.state in RETRIED,
+        "waits": _waits(campaign),
+        "zone": selectors.zone_of(request.workspace),
+        "over": over,
         # A paused campaign moves too: what was being handed over, and a colleague's Resume.
-        "moving": campaign.state not in OVER,
-        "sandbox": relay_of(request.workspace) is None,
+        "every": 0 if over else SCHEDULED_EVERY if campaign.is_scheduled else MOVING_EVERY,
+        "sandbox": not has_relay(request.workspace),
     }
 
 
-@require_http_methods(["GET", "POST"])
-def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
-    if not campaign.is_draft:
-        # A second click, or a colleague's: that it is launched is the answer.
-        return to_page("detail", campaign, request)
-    if request.method == "POST":
-        if request.POST.get("version") != version(campaign):
-            raise Conflict(_("The draft was changed after you opened this page: look at it again."))
-        try:
-            launching.launch_campaign(campaign=campaign, by=request.user)
-        except Conflict:
-            campaign.refresh_from_db()
-            if campaign.is_draft:
-                raise
-        return to_page("detail", campaign, request)
-    lists = list(campaign.lists.order_by("name"))
-    context = {
-        "campaign": campaign,
-        "version": version(campaign),
-        "lists": lists,
-        "problems": launching.problems(campaign),
-        "relay": relay_of(request.workspace),
-        **_audience(request, lists, campaign.include_verdicts),
-    }
-    return render(request, "campaigns/launch.html", context)
+def _waits(campaign: Campaign) -> str | Promise:
+    if campaign.state != Campaign.State.SENDING:
+        return ""
+    return WAITS.get(selectors.waits_for(campaign), "")
 
 
 @require_POST
-def pause(request: WorkspaceRequest, pk: int) -> HttpResponse:
+def resend(request: WorkspaceRequest, pk: int) -> HttpResponse:
     campaign = campaign_or_404(request, pk)
-    launching.pause_campaign(campaign=campaign)
-    return to_page("detail", campaign, request)
-
-
-@require_POST
-def resume(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
-    launching.resume_campaign(campaign=campaign)
-    return to_page("detail", campaign, request)
-
-
-@require_http_methods(["GET", "POST"])
-def cancel(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
-    if request.method == "POST":
-        launching.cancel_campaign(campaign=campaign)
-        return to_page("detail", campaign, request)
-    context = {"campaign": campaign, "progress": selectors.progress(campaign)}
-    return render(request, "campaigns/cancel.html", context)
+    copy = drafts.resend_campaign(campaign=campaign, by=request.user)
+    messages.success(request, _("This is a draft for those who have not opened the letter."))
+    return to_page("edit", copy, request)
 
 
 @require_POST

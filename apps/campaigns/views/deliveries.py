@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.campaigns import selectors
-from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.messages import FAULTS, NO_FAULT, STAGES
+from apps.campaigns.models import Delivery
 from apps.campaigns.services.retry import retry_delivery
-from apps.campaigns.views.campaigns import campaign_or_404, to_page
+from apps.campaigns.views.campaigns import RETRIED, campaign_or_404, to_page
+from mailkit.providers import PROVIDERS
 
 RETRYABLE = (Delivery.Status.FAILED, Delivery.Status.UNKNOWN)
-# A cancelled campaign stays as it ended.
-NOT_RETRIED = (Campaign.State.CANCELLING, Campaign.State.CANCELLED)
+
+
+class Row(NamedTuple):
+    """A row of the ledger with its codes in words."""
+
+    delivery: Delivery
+    provider: str
+    fault: str | Promise
+    stage: str | Promise
 
 
 @require_GET
 def deliveries(request: WorkspaceRequest, pk: int) -> HttpResponse:
     campaign = campaign_or_404(request, pk)
-    status = request.GET.get("status", "")
-    if status not in Delivery.Status:
-        status = ""
+    providers = [(key, selectors.provider_label(key)) for key in PROVIDERS]
+    faults = [*FAULTS.items(), (selectors.NO_FAULT, NO_FAULT)]
+    status = _chosen(request, "status", Delivery.Status.values)
+    fault = _chosen(request, "fault", dict(faults))
+    provider = _chosen(request, "provider", PROVIDERS)
     search = request.GET.get("search", "").strip()
-    rows = selectors.deliveries(campaign, status=status, search=search)
+    found = selectors.deliveries(
+        campaign, status=status, fault=fault, provider=provider, search=search
+    )
+    page = keyset_page(request, found, key="contact_id")
     context = {
         "campaign": campaign,
-        "page": keyset_page(request, rows, key="contact_id"),
+        "page": page,
+        "rows": [_row(delivery) for delivery in page.rows],
+        "filters": [
+            ("status", _("Status"), _("All statuses"), status, Delivery.Status.choices),
+            ("fault", _("Reason"), _("All reasons"), fault, faults),
+            ("provider", _("Provider"), _("All providers"), provider, providers),
+        ],
         "status": status,
         "search": search,
-        "statuses": Delivery.Status.choices,
         "retryable": RETRYABLE,
-        "can_retry": campaign.state not in NOT_RETRIED,
+        "can_retry": campaign.state in RETRIED,
     }
     return render(request, "campaigns/deliveries.html", context)
+
+
+def _chosen(request: WorkspaceRequest, name: str, known: Iterable[str]) -> str:
+    value = request.GET.get(name, "")
+    return value if value in known else ""
+
+
+def _row(delivery: Delivery) -> Row:
+    troubled = delivery.status in selectors.TROUBLED
+    return Row(
+        delivery,
+        selectors.provider_label(delivery.provider),
+        FAULTS.get(delivery.fault, "") if troubled else "",
+        STAGES.get(delivery.stage, "") if troubled else "",
+    )
 
 
 @require_http_methods(["GET", "POST"])

@@ -22,7 +22,7 @@ from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
 from apps.mailer.models import Contact, ContactField
-from apps.senders.selectors import relay_of
+from apps.senders.selectors import has_relay
 from core.errors import AppError, Conflict, InvalidInput
 
 SUGGESTED_CONTACTS = 20
@@ -43,7 +43,12 @@ NEXT_PAGES = {"test": "test_send", "launch": "launch"}
 def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
     campaign = campaign_or_404(request, pk)
     if not campaign.is_draft:
-        messages.info(request, _("This campaign has been launched: its letter cannot change."))
+        messages.info(
+            request,
+            _("This campaign is scheduled: make it a draft again to change it.")
+            if campaign.is_scheduled
+            else _("This campaign has been launched: its letter cannot change."),
+        )
         return to_page("detail", campaign, request)
     if request.method == "GET":
         return _editor(request, campaign, CampaignForm.of(campaign))
@@ -180,7 +185,7 @@ def test_send(request: WorkspaceRequest, pk: int) -> HttpResponse:
         "campaign": campaign,
         "form": form,
         "tests": campaign.test_sends.order_by("-id")[:SHOWN_TESTS],
-        "sandbox": relay_of(request.workspace) is None,
+        "sandbox": not has_relay(request.workspace),
     }
     return render(request, "campaigns/test_send.html", context)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.utils import timezone
 
+from apps.accounts.models import Workspace
 from apps.mailer.models import Contact, Suppression
 from apps.mailer.services import suppression
 
@@ -21,6 +24,13 @@ def unsubscribe(*, contact: Contact, source: str) -> None:
         Contact.objects.filter(pk=contact.pk, status=Contact.Status.SUBSCRIBED).update(
             status=Contact.Status.UNSUBSCRIBED, updated_at=timezone.now()
         )
+
+
+def mark_bounced(workspace: Workspace, contact_ids: Sequence[int]) -> int:
+    """Mail no more to mailboxes that do not exist, as a server has said; how many these are."""
+    return Contact.objects.filter(
+        workspace=workspace, pk__in=contact_ids, status=Contact.Status.SUBSCRIBED
+    ).update(status=Contact.Status.BOUNCED, updated_at=timezone.now())
 
 
 def resubscribe(*, contact: Contact) -> None:

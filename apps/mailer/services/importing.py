@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from apps.mailer.models import Import, RejectedRow, Verification
 from apps.mailer.services import imports, verification
+from core import queues
 from mailkit.imports.readers import read_rows
 from mailkit.imports.rows import ContactRow, Rejected, map_row
 from mailkit.imports.table import FileFault
@@ -280,5 +281,5 @@ def ring_abandoned_imports() -> int:
         lease_until__lt=timezone.now() - timedelta(seconds=5),
     ).values_list("pk", flat=True)
     for import_id in abandoned:
-        import_contacts_async.delay(import_id)
+        queues.ring(import_contacts_async, import_id)
     return len(abandoned)

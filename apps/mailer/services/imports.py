@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User, Workspace
 from apps.mailer.messages import file_fault_text
 from apps.mailer.models import ContactField, ContactList, Import
+from core import queues
 from core.errors import Conflict, InvalidInput
 from mailkit.imports.rows import MAX_KEY, TARGETS
 from mailkit.imports.sniff import sniff
@@ -147,4 +148,4 @@ def _check_mapping(mapping: Mapping[int, str], columns: int) -> None:
 def _ring(job: Import) -> None:
     from apps.mailer.tasks import import_contacts_async
 
-    import_contacts_async.delay(job.pk)
+    queues.ring(import_contacts_async, job.pk)

@@ -19,15 +19,16 @@ from dns.asyncresolver import Resolver
 
 from apps.mailer import selectors
 from apps.mailer.models import Contact, DomainFact, Import, Verification
-from apps.senders.selectors import relay_of
+from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.addresses import Address, Fault, parse_address
+from mailkit.networks import is_public_address
+from mailkit.providers import provider_of
 from mailkit.smtp.client import Connection, Endpoint, Timeouts
 from mailkit.smtp.outcomes import Broken, Refused
 from mailkit.verify.dns import (
     DomainFacts,
     DomainStatus,
-    is_public_address,
     lookup_domain,
     make_resolver,
     resolve_host,
@@ -78,7 +79,8 @@ def verification_of(job: Import) -> Verification:
 def ring(verification_id: int, *, after: timedelta = timedelta(0)) -> None:
     from apps.mailer.tasks import validate_contact_batch
 
-    validate_contact_batch.apply_async((verification_id,), countdown=after.total_seconds())
+    bell = validate_contact_batch.signature((verification_id,), countdown=after.total_seconds())
+    queues.ring(bell)
 
 
 def ring_if_idle(verification_id: int) -> None:
@@ -97,7 +99,7 @@ def validate_batch(verification_id: int) -> bool:
         return False
     contacts = _claim(run)
     if contacts:
-        sandbox = relay_of(run.workspace) is None
+        sandbox = not has_relay(run.workspace)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             facts = _domain_facts({contact.domain for contact in contacts}, sandbox, runner)
             ready = [contact for contact in contacts if contact.domain in facts]
@@ -223,13 +225,14 @@ def _keep(found: Iterable[DomainFacts], sandbox: bool) -> None:
                 sandbox=sandbox,
                 status=facts.status,
                 hosts=list(facts.hosts),
+                provider=provider_of(facts.domain, facts.hosts),
                 expires_at=now + _FACTS_LAST[facts.status],
             )
             for facts in found
         ],
         update_conflicts=True,
         unique_fields=["domain", "sandbox"],
-        update_fields=["status", "hosts", "expires_at"],
+        update_fields=["status", "hosts", "provider", "expires_at"],
     )
 
 

@@ -145,7 +145,7 @@ def test_progress_is_noted_with_the_time_of_the_last_change(campaign: Campaign) 
     monitoring.note_progress()
     campaign.refresh_from_db()
     assert campaign.moved_at == before
-    Delivery.objects.update(status="handing_off")
+    Delivery.objects.update(status="handing_off", lease_until=timezone.now())
     monitoring.note_progress()
     campaign.refresh_from_db()
     assert campaign.moved_at is not None

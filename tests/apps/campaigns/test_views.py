@@ -90,6 +90,7 @@ def test_pages_are_for_members(
             "cancel/",
             "deliveries/",
             f"deliveries/{contact}/retry/",
+            "deliveries/retry-unknown/",
         )
     ]
     for page in pages:
@@ -108,7 +109,8 @@ def test_outsiders_change_nothing(
         for prefix in ("/w/shop", "/w/elsewhere"):
             for page in (
                 *("edit/", "test/", "launch/", "pause/", "resume/", "cancel/", "duplicate/"),
-                *("delete/", "preview/", f"deliveries/{contact}/retry/"),
+                *("delete/", "preview/", f"deliveries/{contact}/retry/", "unschedule/"),
+                *("resume/gmail/", "resend/", "deliveries/retry-unknown/"),
             ):
                 path = f"{prefix}/campaigns/{campaign.pk}/{page}"
                 assert client_of(outsider).post(path, {"to": "a@b.test"}).status_code == 404, path
@@ -118,7 +120,7 @@ def test_outsiders_change_nothing(
 
 
 def test_what_changes_something_does_not_answer_get(sending: Campaign, client: Client) -> None:
-    for page in ("pause/", "resume/", "duplicate/"):
+    for page in (*("pause/", "resume/", "resume/gmail/", "duplicate/", "resend/", "unschedule/"),):
         assert client.get(url(sending, page)).status_code == 405
 
 
@@ -465,12 +467,16 @@ def test_progress_moves_until_the_campaign_is_over(sending: Campaign, client: Cl
     assert "gets the letter twice" in over
 
 
-def test_the_report_gives_the_servers_words(sending: Campaign, client: Client) -> None:
+def test_the_server_s_words_are_with_the_rows(sending: Campaign, client: Client) -> None:
     Delivery.objects.filter(campaign=sending, status="failed").update(
-        stage="rcpt", code=550, reply="5.1.1 No <such> user"
+        stage="rcpt", code=550, reply="5.1.1 No <such> user", fault="mailbox"
     )
     page = client.get(url(sending)).content.decode()
-    assert "550 5.1.1 No &lt;such&gt; user" in page
+    assert "No such mailbox" in page
+    assert f"{url(sending, 'deliveries/')}?fault=mailbox" in page
+    rows = client.get(url(sending, "deliveries/"), {"fault": "mailbox"}).content.decode()
+    assert "550 5.1.1 No &lt;such&gt; user" in rows
+    assert "No such mailbox, at the recipient&#x27;s address" in rows
 
 
 def test_the_report_names_who_was_left_out(

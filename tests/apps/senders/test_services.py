@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ from cryptography.fernet import InvalidToken
 from django.conf import LazySettings
 
 from apps.accounts.models import Membership, User, Workspace
-from apps.senders import selectors, services
+from apps.senders import selectors
 from apps.senders.models import Relay
+from apps.senders.selectors import Route
+from apps.senders.services import relays as services
 from core import secrets
-from core.errors import InvalidInput, NotAllowed
+from core.errors import Conflict, InvalidInput, NotAllowed
 from tests.support.factories import make_user, make_workspace
 
 PUBLIC = "8.8.8.8"  # an address needs no look-up
@@ -30,7 +33,15 @@ def by(workspace: Workspace, owner: User) -> Membership:
 
 
 def save(workspace: Workspace, by: Membership, **changes: Any) -> Relay:
-    return services.save_relay(workspace=workspace, by=by, **(SETTINGS | changes))
+    """The workspace's first relay, made or changed."""
+    relay = Relay.objects.filter(workspace=workspace).first()
+    known = {"relay_id": relay.pk if relay else None}
+    return services.save_relay(workspace=workspace, by=by, **(SETTINGS | known | changes))
+
+
+def route_of(workspace: Workspace) -> Route:
+    (route,) = selectors.routes_of(workspace)
+    return route
 
 
 def password_of(workspace: Workspace) -> str:
@@ -39,13 +50,14 @@ def password_of(workspace: Workspace) -> str:
 
 def test_a_saved_relay_is_the_route(workspace: Workspace, by: Membership) -> None:
     save(workspace, by, host=f" {PUBLIC} ")
-    route = selectors.route_of(workspace)
+    route = route_of(workspace)
     assert not route.sandbox
     assert route.max_connections == 3
     endpoint = route.endpoint
     assert (endpoint.host, endpoint.port, endpoint.security) == (PUBLIC, 587, "starttls")
     assert (endpoint.username, endpoint.password) == ("shop", "s3cret")
     assert endpoint.verify_tls
+    assert endpoint.public_only
 
 
 def test_the_password_is_stored_encrypted_and_shown_by_no_repr(
@@ -85,7 +97,7 @@ def test_only_owners_of_this_workspace_change_it(workspace: Workspace, teammate:
         with pytest.raises(NotAllowed):
             save(workspace, by)
         with pytest.raises(NotAllowed):
-            services.delete_relay(workspace=workspace, by=by)
+            services.delete_relay(workspace=workspace, by=by, relay_id=1)
     assert not Relay.objects.exists()
 
 
@@ -110,6 +122,7 @@ def test_the_operator_can_allow_private_hosts_and_ports(
 ) -> None:
     settings.PRIVATE_RELAYS = True
     assert save(workspace, by, host="127.0.0.1", port=1025).port == 1025
+    assert not route_of(workspace).endpoint.public_only
 
 
 @pytest.mark.parametrize("port", [0, 22, 80, 6379, 5432, 70000])
@@ -128,6 +141,15 @@ def test_other_ports_than_those_of_mail_are_refused(
         {"username": "shop\r\nRSET"},
         {"password": "a\0b"},
         {"security": "ssl"},
+        {"auth": "ntlm"},
+        {"password": "token\1auth=Bearer other"},
+        {"weight": 0},
+        {"weight": 101},
+        {"max_messages": 0},
+        {"max_age_seconds": 0},
+        {"per_minute": 0},
+        {"per_day": -1},
+        {"name": "x" * 101},
         {"max_connections": 0},
         {"max_connections": 51},
         {"username": "x" * 255},
@@ -145,7 +167,7 @@ def test_what_no_server_understands_is_refused_and_nothing_changes(
 
 
 def test_without_a_relay_mail_goes_to_the_workspaces_own_sandbox(workspace: Workspace) -> None:
-    routes = [selectors.route_of(one) for one in (workspace, make_workspace())]
+    routes = [route_of(one) for one in (workspace, make_workspace())]
     assert all(route.sandbox and route.endpoint.host == "127.0.0.1" for route in routes)
     first, second = (route.endpoint for route in routes)
     assert first.username == str(workspace.pk)
@@ -153,10 +175,10 @@ def test_without_a_relay_mail_goes_to_the_workspaces_own_sandbox(workspace: Work
 
 
 def test_deleting_goes_back_to_the_sandbox(workspace: Workspace, by: Membership) -> None:
-    save(workspace, by)
-    services.delete_relay(workspace=workspace, by=by)
-    services.delete_relay(workspace=workspace, by=by)
-    assert selectors.route_of(workspace).sandbox
+    relay = save(workspace, by)
+    for _ in range(2):
+        services.delete_relay(workspace=workspace, by=by, relay_id=relay.pk)
+    assert route_of(workspace).sandbox
 
 
 def test_rotated_keys_still_open_the_password(
@@ -165,7 +187,93 @@ def test_rotated_keys_still_open_the_password(
     settings.ENCRYPTION_KEYS = ["old"]
     save(workspace, by)
     settings.ENCRYPTION_KEYS = ["new", "old"]
-    assert selectors.route_of(workspace).endpoint.password == "s3cret"
+    assert route_of(workspace).endpoint.password == "s3cret"
     settings.ENCRYPTION_KEYS = ["new"]
     with pytest.raises(InvalidToken):
-        selectors.route_of(workspace)
+        route_of(workspace)
+
+
+# Several relays.
+
+
+def test_each_relay_keeps_its_own_password(workspace: Workspace, by: Membership) -> None:
+    first = save(workspace, by)
+    second = save(workspace, by, relay_id=None, host="8.8.4.4", password="another")
+    save(workspace, by, relay_id=first.pk, password=None, port=25)
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert secrets.decrypt(bytes(first.password_encrypted)) == ""
+    assert secrets.decrypt(bytes(second.password_encrypted)) == "another"
+
+
+def test_a_relay_of_another_workspace_is_out_of_reach(workspace: Workspace, by: Membership) -> None:
+    elsewhere = make_workspace(make_user())
+    foreign = Relay.objects.create(workspace=elsewhere, host="mx.example", port=25)
+    with pytest.raises(Conflict):
+        save(workspace, by, relay_id=foreign.pk)
+    services.delete_relay(workspace=workspace, by=by, relay_id=foreign.pk)
+    services.switch_relay(workspace=workspace, by=by, relay_id=foreign.pk, on=False)
+    services.ask_for_check(workspace=workspace, by=by, relay_id=foreign.pk)
+    before = (foreign.host, foreign.enabled, foreign.check_asked_at)
+    foreign.refresh_from_db()
+    assert (foreign.host, foreign.enabled, foreign.check_asked_at) == before
+
+
+def test_a_removed_relay_is_not_made_anew(workspace: Workspace, by: Membership) -> None:
+    relay = save(workspace, by)
+    relay_id = relay.pk
+    relay.delete()
+    with pytest.raises(Conflict):
+        save(workspace, by, relay_id=relay_id)
+    assert not Relay.objects.exists()
+
+
+def test_what_is_switched_off_is_no_route_and_no_sandbox_either(
+    workspace: Workspace, by: Membership
+) -> None:
+    first = save(workspace, by)
+    second = save(workspace, by, relay_id=None, host="8.8.4.4")
+    services.switch_relay(workspace=workspace, by=by, relay_id=first.pk, on=False)
+    assert [route.relay_id for route in selectors.routes_of(workspace)] == [second.pk]
+    services.switch_relay(workspace=workspace, by=by, relay_id=second.pk, on=False)
+    assert selectors.routes_of(workspace) == []
+    assert selectors.choose_route([], "key") is None
+    services.switch_relay(workspace=workspace, by=by, relay_id=first.pk, on=True)
+    assert [route.relay_id for route in selectors.routes_of(workspace)] == [first.pk]
+
+
+def test_a_route_says_what_its_relay_allows(workspace: Workspace, by: Membership) -> None:
+    relay = save(
+        workspace, by, auth="xoauth2", weight=7, max_messages=20, max_age_seconds=90, name=" Main "
+    )
+    route = route_of(workspace)
+    assert (route.relay_id, route.weight) == (relay.pk, 7)
+    assert (route.max_messages, route.max_age) == (20, 90.0)
+    assert route.endpoint.auth == "xoauth2"
+    assert str(relay) == "Main"
+
+
+def test_another_weight_keeps_the_connections(workspace: Workspace, by: Membership) -> None:
+    save(workspace, by)
+    before = route_of(workspace)
+    save(workspace, by, weight=9)
+    assert route_of(workspace) == before
+    assert hash(route_of(workspace)) == hash(before)
+
+
+def test_mail_is_shared_by_weight_and_a_key_stays_where_it_is(
+    workspace: Workspace, by: Membership
+) -> None:
+    hosts = {"8.8.8.8": 1, "8.8.4.4": 2, "1.1.1.1": 5}
+    for host, weight in hosts.items():
+        save(workspace, by, relay_id=None, host=host, weight=weight)
+    routes = selectors.routes_of(workspace)
+    keys = [str(number) for number in range(8000)]
+    chosen = {key: selectors.choose_route(routes, key) for key in keys}
+    share = Counter(route.endpoint.host for route in chosen.values() if route)
+    for host, weight in hosts.items():
+        assert share[host] / 1000 == pytest.approx(weight, rel=0.15)
+    left = [route for route in routes if route.endpoint.host != "8.8.8.8"]
+    for key, route in chosen.items():
+        if route in left:
+            assert selectors.choose_route(left, key) == route

@@ -15,9 +15,13 @@ from mailkit.smtp.client import Endpoint
 DROP = "drop"  # close the connection instead of answering
 HANG = "hang"  # never answer
 
-# What can be scripted beside the verbs: BANNER, BODY (acts once the body begins to arrive)
-# and DOT (the answer to the whole message).
+# What can be scripted beside the verbs: BANNER, BODY (acts once the body begins to arrive),
+# FIRST (DROP once a body begins to arrive; anything else goes on), DOT (the answer to the whole
+# message), PROMPT and ERROR (in the middle of AUTH).
 Script = Mapping[str, str | Sequence[str]]
+
+# The one of RFC 2195: <1896.697170952@postoffice.reston.mci.net>.
+CHALLENGE = "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800")
 
@@ -43,6 +47,7 @@ class FakeServer:
     """`script` maps a verb to its answer, or to answers used in turn (the last one stays).
 
     `require_pipelining`: MAIL is answered only once DATA has arrived behind it.
+    `await_next`: so many messages are answered only once the next envelope has arrived.
     `dribble`: answers go out one byte at a time.
     """
 
@@ -52,6 +57,7 @@ class FakeServer:
         *,
         extensions: Sequence[str] = EXTENSIONS,
         require_pipelining: bool = False,
+        await_next: int = 0,
         dribble: bool = False,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
@@ -59,6 +65,7 @@ class FakeServer:
         self.script = dict(script or {})
         self.extensions = list(extensions)
         self.require_pipelining = require_pipelining
+        self.await_next = await_next
         self.dribble = dribble
         self.tls = tls
         self.implicit_tls = implicit_tls
@@ -170,11 +177,16 @@ class _Conversation:
             self.session.tls = True
 
     async def on_auth(self, line: str) -> None:
-        if line == "AUTH LOGIN":
-            for prompt in ("334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"):
-                if await self.say("PROMPT", prompt) != "334":
-                    return
-                self.session.commands.append((await self.read_until(b"\r\n")).decode())
+        prompts = {
+            "LOGIN": ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"],
+            "CRAM-MD5": ["334 " + CHALLENGE],
+        }.get(line.split(" ")[1], [])
+        if "ERROR" in self.server.script:  # XOAUTH2 says what is wrong before it refuses
+            prompts = ["334 " + self.server.answer("ERROR", "")]
+        for prompt in prompts:
+            if await self.say("PROMPT", prompt) != "334":
+                return
+            self.session.commands.append((await self.read_until(b"\r\n")).decode())
         await self.say("AUTH", "235 2.7.0 welcome")
 
     async def on_mail(self, line: str) -> None:
@@ -202,6 +214,10 @@ class _Conversation:
             if self.server.answer("BODY", "") != DROP:
                 await self.server.hang_up.wait()  # reads no further
                 raise _Gone
+        if not self.buffer:
+            await self.fill()
+        if self.server.answer("FIRST", "") == DROP:
+            raise _Gone
         message = await self.read_message()
         if not self.recipients:
             await self.say("EMPTY", "554 5.5.1 no valid recipients")
@@ -209,6 +225,9 @@ class _Conversation:
             return
         received = Received(self.sender or "", self.recipients, message)
         self.server.received.append(received)
+        if len(self.server.received) <= self.server.await_next:
+            while b"DATA\r\n" not in self.buffer:
+                await self.fill()
         self.sender, self.recipients = None, []
         if (await self.say("DOT", "250 2.0.0 queued"))[0] == "2":
             self.server.accepted.append(received)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from mailkit.verify.dns import (
     DomainFacts,
-    is_public_address,
     lookup_domain,
     make_resolver,
     resolve_host,
@@ -219,27 +218,6 @@ def test_one_family_without_an_answer_leaves_the_other(trouble):
 def test_a_host_without_an_address():
     assert resolve({}) == ()
     assert resolve({}, "a..b") == ()
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("2606:4700::1111", True),
-        ("127.0.0.1", False),
-        ("10.1.2.3", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("::1", False),
-        ("::ffff:127.0.0.1", False),
-        ("fe80::1", False),
-        ("fd00::1", False),
-    ],
-)
-def test_addresses_that_an_mx_may_lead_to(address, public):
-    assert is_public_address(address) is public
 
 
 def test_the_resolver_has_neither_search_list_nor_cache():

@@ -1,0 +1,155 @@
+"""Launching a campaign, now or later, and steering it while it is sent."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_http_methods, require_POST
+
+from apps.accounts.http import WorkspaceRequest
+from apps.campaigns import selectors
+from apps.campaigns.forms import LaunchForm, version
+from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.services import launch as launching
+from apps.campaigns.services import retry, schedule
+from apps.campaigns.views.campaigns import RETRIED, audience_of, campaign_or_404, to_page
+from apps.senders.models import SendingPolicy
+from apps.senders.selectors import relays_of
+from apps.senders.services.limits import forecast_for
+from core.errors import Conflict, InvalidInput
+
+
+@require_http_methods(["GET", "POST"])
+def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if not campaign.is_draft:
+        # A second click, or a colleague's: that it is launched is the answer.
+        return to_page("detail", campaign, request)
+    zone = _zone(request)
+    if request.method == "GET":
+        return _launch_page(request, campaign, LaunchForm.of(campaign, zone))
+    if request.POST.get("version") != version(campaign):
+        raise Conflict(_("The draft was changed after you opened this page: look at it again."))
+    form = LaunchForm(request.POST, zone=zone)
+    if not form.is_valid():
+        return _launch_page(request, campaign, form, status=422)
+    try:
+        _launch(request, campaign, form)
+    except Conflict:
+        campaign.refresh_from_db()
+        if campaign.is_draft:
+            raise
+    except InvalidInput as error:
+        form.add_error(None, error.message)
+        return _launch_page(request, campaign, form, status=422)
+    return to_page("detail", campaign, request)
+
+
+def _launch(request: WorkspaceRequest, campaign: Campaign, form: LaunchForm) -> None:
+    hours = form.hours
+    if form.later:
+        schedule.schedule_campaign(
+            campaign=campaign,
+            wall=form.wall,
+            zone=form.time_zone,
+            hours=hours,
+            recipient_time=form.cleaned_data["recipient_time"],
+        )
+        return
+    if hours:
+        schedule.keep_zone(workspace=request.workspace, zone=form.time_zone)
+    launching.launch_campaign(campaign=campaign, by=request.user, hours=hours)
+
+
+def _zone(request: WorkspaceRequest) -> str:
+    """The workspace's time zone; the person's own, until somebody has set one."""
+    policy = SendingPolicy.objects.filter(workspace=request.workspace).first()
+    return policy.time_zone if policy else request.user.time_zone
+
+
+def _launch_page(
+    request: WorkspaceRequest, campaign: Campaign, form: LaunchForm, *, status: int = 200
+) -> HttpResponse:
+    lists, relays = list(campaign.lists.order_by("name")), relays_of(request.workspace)
+    context = {
+        "campaign": campaign,
+        "form": form,
+        "version": version(campaign),
+        "zone": form.time_zone,
+        "now": timezone.now(),
+        "lists": lists,
+        "problems": launching.problems(campaign),
+        "relays": relays,
+        "forecast": forecast_for(
+            request.workspace,
+            relays[0].pk if len(relays) == 1 else None,
+            campaign.from_email.rpartition("@")[2],
+            selectors.audience_by_provider(campaign),
+        ),
+        **audience_of(request, lists, campaign.include_verdicts, campaign.not_opened),
+    }
+    return render(request, "campaigns/launch.html", context, status=status)
+
+
+@require_POST
+def unschedule(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    schedule.unschedule_campaign(campaign=campaign)
+    messages.success(request, _("The campaign is a draft again: nothing is sent by itself."))
+    return to_page("edit", campaign, request)
+
+
+@require_POST
+def pause(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    launching.pause_campaign(campaign=campaign)
+    return to_page("detail", campaign, request)
+
+
+@require_POST
+def resume(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    launching.resume_campaign(campaign=campaign)
+    return to_page("detail", campaign, request)
+
+
+@require_POST
+def resume_provider(request: WorkspaceRequest, pk: int, provider: str) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    launching.resume_provider(campaign=campaign, provider=provider)
+    return to_page("detail", campaign, request)
+
+
+@require_http_methods(["GET", "POST"])
+def cancel(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    campaign = campaign_or_404(request, pk)
+    if request.method == "POST":
+        launching.cancel_campaign(campaign=campaign)
+        return to_page("detail", campaign, request)
+    context = {"campaign": campaign, "progress": selectors.progress(campaign)}
+    return render(request, "campaigns/cancel.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def retry_unknown(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """Send again what nobody knows the outcome of, once the person has read what that means."""
+    campaign = campaign_or_404(request, pk)
+    if request.method == "POST":
+        number = retry.retry_unknown(campaign=campaign)
+        words = ngettext(
+            "%(number)s letter is queued again.", "%(number)s letters are queued again.", number
+        )
+        if number:
+            messages.success(request, words % {"number": number})
+        else:
+            messages.info(request, _("No letter is unknown any more."))
+        return to_page("detail", campaign, request)
+    unknown = selectors.status_counts(campaign)[Delivery.Status.UNKNOWN]
+    if not unknown or campaign.state not in RETRIED:
+        return to_page("detail", campaign, request)
+    context = {"campaign": campaign, "unknown": unknown}
+    return render(request, "campaigns/retry_unknown.html", context)

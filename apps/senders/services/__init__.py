@@ -1,0 +1,1 @@
+"""Relays, sending domains and sending policy of a workspace."""

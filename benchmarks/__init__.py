@@ -1,0 +1,1 @@
+"""One runnable script a figure: it starts what it needs, measures, and judges its own bar."""

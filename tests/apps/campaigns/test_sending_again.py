@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.accounts.models import Workspace
+from apps.campaigns import tasks
+from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.services import sending
+from apps.campaigns.services.retry import retry_delivery
+from core.errors import Conflict
+from tests.apps.campaigns.letters_out import (
+    only_row,
+    queue,
+)
+from tests.apps.campaigns.rows import statuses
+from tests.support.factories import (
+    make_campaign,
+)
+from tests.support.sandbox import Sandbox
+
+State = Campaign.State
+Status = Delivery.Status
+
+
+# Once more, because a person asked
+
+
+@pytest.mark.parametrize("status", ["failed", "unknown"])
+def test_a_retry_opens_a_finished_campaign_until_it_is_final(
+    campaign: Campaign,
+    sandbox: Sandbox,
+    status: str,
+    django_capture_on_commit_callbacks: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rung: list[dict[str, int]] = []
+    monkeypatch.setattr(tasks.send_single_email, "delay", lambda **ids: rung.append(ids))
+    (contact,) = queue(campaign, "anna@inbox.sandbox.test", status=status, attempts=1)
+    Campaign.objects.update(state=State.FINISHED, finished_at=timezone.now())
+    with django_capture_on_commit_callbacks(execute=True):
+        retry_delivery(campaign=campaign, contact_id=contact.pk)
+    campaign.refresh_from_db()
+    assert (campaign.state, campaign.finished_at) == (State.SENDING, None)
+    assert rung == [{"campaign_id": campaign.pk, "contact_id": contact.pk}]
+    tasks.send_single_email(**rung[0])
+    tasks.send_single_email(**rung[0])
+    assert len(sandbox.messages) == 1
+    row = only_row(campaign)
+    assert (row.status, row.attempts) == ("sent", 2)
+    campaign.refresh_from_db()
+    assert campaign.state == State.FINISHED
+    assert campaign.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        *(("sending", status) for status in Status.values if status not in {"failed", "unknown"}),
+        ("cancelling", "failed"),
+        ("cancelled", "failed"),
+        ("preparing", "failed"),
+    ],
+)
+def test_other_rows_are_not_sent_again(workspace: Workspace, state: str, status: str) -> None:
+    campaign = make_campaign(workspace, state=state)
+    (contact,) = queue(campaign, "anna@inbox.sandbox.test", status=status)
+    with pytest.raises(Conflict):
+        retry_delivery(campaign=campaign, contact_id=contact.pk)
+    campaign.refresh_from_db()
+    assert campaign.state == state
+    assert only_row(campaign).status == status
+
+
+def test_a_retry_of_nobody_leaves_a_finished_campaign_finished(workspace: Workspace) -> None:
+    campaign = make_campaign(workspace, state=State.FINISHED)
+    with pytest.raises(Conflict):
+        retry_delivery(campaign=campaign, contact_id=1)
+    campaign.refresh_from_db()
+    assert campaign.state == State.FINISHED
+
+
+def test_a_retry_in_a_paused_campaign_waits_for_its_end(
+    workspace: Workspace, sandbox: Sandbox
+) -> None:
+    campaign = make_campaign(workspace, state=State.PAUSED)
+    (contact,) = queue(campaign, "anna@inbox.sandbox.test", status=Status.FAILED)
+    retry_delivery(campaign=campaign, contact_id=contact.pk)
+    sending.send_one(campaign.pk, contact.pk)
+    assert statuses(campaign) == {"queued": 1}
+    assert sandbox.messages == []
