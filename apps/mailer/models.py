@@ -121,7 +121,11 @@ class Suppression(models.Model):
         COMPLAINED = "complained", _("Complained")
         MANUAL = "manual", _("Added by hand")
 
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="suppressions")
+    # The unique constraint has the index. One of the workspace alone would be read whole for
+    # each address where the planner does not know yet how much is suppressed.
+    workspace = models.ForeignKey(
+        Workspace, models.CASCADE, related_name="suppressions", db_index=False
+    )
     email = models.CharField(_("email"), max_length=254)
     reason = models.CharField(max_length=12, choices=Reason)
     source = models.CharField(max_length=200, blank=True, default="")

@@ -25,9 +25,9 @@ L = TypeVar("L", bound=Outgoing)
 
 # A server that has hung up in the middle of a letter may do it again. For so long the end of each
 # letter is held back a moment, in which the next such drop shows: that letter can safely be sent
-# again. It costs a third of the speed, so servers that never do it are spared.
+# again. It costs much of the speed, so servers that never do it are spared.
 CAREFUL_SECONDS = 600.0
-DROP_SHOWS_WITHIN = 0.005
+DROP_SHOWS_WITHIN = 0.025
 
 
 @dataclass(frozen=True, slots=True)

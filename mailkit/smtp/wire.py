@@ -37,7 +37,7 @@ class Wire(asyncio.Protocol):
         self._writable = True
         self._paused = False
         self._heard: Callable[[], bool] | None = None
-        self._heard_something = False
+        self._heard_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -56,7 +56,7 @@ class Wire(asyncio.Protocol):
         if self._heard is None:
             self._wake()
         else:
-            self._heard_something = True
+            self._heard_at = self._loop.time()
 
     def eof_received(self) -> None:
         self._lose(WireError("closed", "the server closed the connection"))
@@ -131,13 +131,12 @@ class Wire(asyncio.Protocol):
 
     async def converse(self, heard: Callable[[], bool], seconds: float) -> bool:
         """Call `heard` at each arrival until it gives False or the connection is lost; False
-        where nothing has come for `seconds`, or for twice as long at most."""
-        self._heard = heard
+        where nothing has come for `seconds`."""
+        self._heard, self._heard_at = heard, self._loop.time()
         try:
             while self._heard is not None and not self._lost:
-                self._heard_something = False
-                woken = await self._wait(self._loop.time() + seconds)
-                if not woken and not self._heard_something:
+                until = self._heard_at + seconds
+                if not await self._wait(until) and self._heard_at + seconds <= until:
                     return False
             return True
         finally:
