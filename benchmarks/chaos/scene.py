@@ -28,7 +28,7 @@ from core.local.runtime import BASE_DIR
 from core.local.servers import die_with_parent
 from tests.support.stack import PASSWORD, RunningStack
 
-FINISH_SECONDS = 240
+FINISH_SECONDS = 300
 # Of a server that hangs up in the middle of letters: the first one on each connection.
 CARELESS = 4 * CONNECTIONS
 _OVER = ("finished", "cancelled")
