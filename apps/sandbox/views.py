@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,10 +19,11 @@ from apps.sandbox.world import BEHAVIOURS, ROOT
 
 SHOWN_SOURCE = 200_000  # octets
 
-# The letter comes from outside: it may run nothing, fetch nothing and post nowhere. Its links
-# open in tabs of their own.
+# The letter comes from outside: it may run nothing, fetch nothing but our own open pixel, and post
+# nowhere. Its links open in tabs of their own.
 LETTER_POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data:; "
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
+    f"img-src data: {settings.BASE_URL}/o/; "
     "style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'self'"
 )
 
