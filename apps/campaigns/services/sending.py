@@ -113,6 +113,7 @@ class Slice:
         self._key = uuid.uuid4().hex
         self._faulty = False
         self._watch_at = 0.0
+        self._well: Route | None = None  # the relay whose health is noted: once a slice will do
 
     def run(self) -> bool:
         """Whether there is more to send at once."""
@@ -326,8 +327,9 @@ class Slice:
     def _reached(self, group: Group, handover: Handover) -> bool:
         """Whether the relay took letters; its health is noted either way."""
         failure = handover.failure
-        if handover.answered:
+        if handover.answered and self._well != group.route:
             note_relay(group.route.relay_id, "")
+            self._well = group.route
         if handover.answered or failure is None:
             return True
         note_relay(group.route.relay_id, fault_of(failure))
