@@ -160,7 +160,8 @@ def quoted_pieces(pieces: Sequence[str]) -> bytes:
 
 def quoted_piece(piece: str) -> bytes:
     """A piece that another one follows: a soft line break ends a line that goes on there."""
-    encoded = quoted_printable(unix_line_ends(piece).encode())
+    # With a character behind it there is room for the soft line break (RFC 2045 section 6.7).
+    encoded = quoted_printable(unix_line_ends(piece).encode() + b"-")[:-1]
     return encoded if not encoded or encoded.endswith(b"\n") else encoded + b"=\r\n"
 
 

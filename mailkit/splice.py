@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from functools import lru_cache
-
-from markupsafe import escape
 
 from mailkit.dkim import Signer, body_hash, relaxed_header, relaxed_lines
 from mailkit.mime import (
     CUT,
     Encoding,
     Letter,
-    base64_lines,
     boundary_of,
     compose,
     header,
@@ -33,6 +31,7 @@ from mailkit.mime import (
     rfc5322_date,
 )
 from mailkit.personalize import RenderFault, Template, compile_template
+from mailkit.slots import Filler, Skeleton, Slot, Values, Whole, plain_slots
 from mailkit.smtp.message import WireMessage, prepare, stuff
 
 _SIGNED = (
@@ -45,48 +44,9 @@ _SIGNED = (
     b"content-type",
 )
 
-_FIELD = re.compile(
-    r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*"
-    r"(?:\|\s*default\s*:\s*(?:'([^'\\{}]*)'|\"([^\"\\{}]*)\")\s*)?\}\}"
-)
-# What has to be escaped in HTML.
-_MARKUP = re.compile("[&<>\"']")
-_KEPT, _KEPT_LENGTH = 16_384, 40
 # What compose writes into the headers as it stands.
 _PLAIN_ADDRESS = re.compile(r"[!-;=?-~]{1,66}@[!-;=?-~]{1,190}")
 _PLAIN_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
-# Those of the language, and two that it fills in itself.
-_WORDS = frozenset(
-    (
-        "true",
-        "false",
-        "nil",
-        "null",
-        "empty",
-        "blank",
-        "and",
-        "or",
-        "not",
-        "contains",
-        "in",
-        "if",
-        "else",
-        "as",
-        "with",
-        "for",
-        "now",
-        "today",
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a value goes. `default` stands in for an empty one; it is not escaped."""
-
-    name: str
-    default: str | None = None
-    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,161 +57,6 @@ class Recipient:
     message_id: str
     unsubscribe_url: str
     values: Mapping[str, object]
-
-
-def plain_slots(source: str) -> list[str | Slot] | None:
-    """A template's text and fields in turn, or None where it takes Liquid to render it."""
-    if "{%" in source or "\0" in source:  # a CUT is told by its NULs
-        return None
-    pieces: list[str | Slot] = []
-    position = 0
-    for found in _FIELD.finditer(source):
-        name, single, double = found.groups()
-        between = source[position : found.start()]
-        if name in _WORDS or "{{" in between:
-            return None
-        pieces += [between, Slot(name, single if single is not None else double, found[0])]
-        position = found.end()
-    rest = source[position:]
-    return None if "{{" in rest else [*pieces, rest]
-
-
-class Plain(str):
-    """A value that stands for itself in HTML and in quoted-printable: the address of a link."""
-
-    __slots__ = ()
-
-
-class _Filler:
-    """Puts values into text. `fill` gives None where a value takes Liquid to be shown."""
-
-    def __init__(self, pieces: Sequence[str | Slot], *, html: bool) -> None:
-        slots = dict.fromkeys(piece for piece in pieces if isinstance(piece, Slot))
-        self._slots = [(str(number), slot) for number, slot in enumerate(slots)]
-        keys = {slot: key for key, slot in self._slots}
-        self._format = "".join(
-            f"%({keys[piece]})s" if isinstance(piece, Slot) else piece.replace("%", "%%")
-            for piece in pieces
-        )
-        self._html = html
-
-    def fill(self, values: Mapping[str, object]) -> str | None:
-        filled = {}
-        for key, slot in self._slots:
-            value = values.get(slot.name)
-            if value is None or value == "":
-                filled[key] = slot.default or ""
-            elif not isinstance(value, str):
-                return None
-            elif self._html and _MARKUP.search(value):
-                filled[key] = str(escape(value))
-            else:
-                filled[key] = value
-        return self._format % filled
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """A part's body with `dots` doubled at the start of lines, and its canonical form for DKIM."""
-
-    content: bytes
-    canonical: bytes
-    dots: int = 0
-
-
-class _Whole:
-    """A part in base64: filled and encoded for each letter."""
-
-    def __init__(self, pieces: Sequence[str | Slot], *, html: bool) -> None:
-        self._filler = _Filler(pieces, html=html)
-
-    def encode(self, values: Mapping[str, object], *, signed: bool) -> _Body | None:
-        """None where it takes Liquid."""
-        filled = self._filler.fill(values)
-        # A value has line ends of its own: a CR at its end is no half of one with the text.
-        if filled is None or "\0" in filled or "\r" in filled:
-            return None
-        body = base64_lines(filled.encode().replace(b"\n", b"\r\n"))
-        return _Body(body, body)
-
-
-class _Pieces:
-    """A part in quoted-printable: pieces encoded once, and between each two a value."""
-
-    def __init__(self, pieces: Sequence[str | Slot], *, html: bool) -> None:
-        texts = [piece for piece in pieces if isinstance(piece, str)]
-        order = [piece for piece in pieces if isinstance(piece, Slot)]
-        slots = list(dict.fromkeys(order))
-        self._slots = [(slot.name, _quoted(slot.default or "")) for slot in slots]
-        self._order = [slots.index(slot) for slot in order]
-        encoded = [*map(quoted_piece, texts[:-1]), quoted_pieces(texts[-1:])]
-        self._still = [stuff(piece) for piece in encoded]
-        self._canonical = [relaxed_lines(piece) for piece in encoded]
-        self._dots = sum(map(len, self._still)) - sum(map(len, encoded))
-        self._html = html
-        self._known: dict[str, _Body] = {}
-
-    def encode(self, values: Mapping[str, object], *, signed: bool) -> _Body | None:
-        """None where it takes Liquid."""
-        moving: list[_Body] = []
-        for name, default in self._slots:
-            value = values.get(name)
-            if type(value) is Plain:
-                moving.append(_as_it_is(value))
-                continue
-            if value is None or value == "":
-                quoted = default
-            elif isinstance(value, str):
-                quoted = self._known.get(value) or self._quoted(value)
-            else:
-                return None
-            if quoted is None:
-                return None
-            moving.append(quoted)
-        pieces = [b""] * (len(self._still) + len(self._order))
-        pieces[::2] = self._still
-        pieces[1::2] = [moving[number].content for number in self._order]
-        content = b"".join(pieces)
-        dots = self._dots + sum([moving[number].dots for number in self._order])
-        if not signed:
-            return _Body(content, b"", dots)
-        pieces[::2] = self._canonical
-        pieces[1::2] = [moving[number].canonical for number in self._order]
-        return _Body(content, b"".join(pieces), dots)
-
-    def _quoted(self, value: str) -> _Body | None:
-        """A value as a piece. Those without markup are kept: names and towns come again."""
-        if not (self._html and _MARKUP.search(value)):
-            quoted = _quoted(value)
-            if quoted and len(value) <= _KEPT_LENGTH:
-                if len(self._known) >= _KEPT:
-                    self._known.clear()
-                self._known[value] = quoted
-            return quoted
-        return _quoted(str(escape(value)))
-
-
-def _as_it_is(value: str) -> _Body:
-    piece = value.encode() + b"=\r\n"
-    return _Body(piece, piece)
-
-
-def _quoted(value: str) -> _Body | None:
-    # What quoted-printable leaves as it is.
-    if (
-        0 < len(value) < 75
-        and value.isascii()
-        and value.isprintable()
-        and "=" not in value
-        and value[0] != "."
-        and value[-1] != " "
-    ):
-        return _as_it_is(value)
-    if "\0" in value:  # with the marks around it, it could make another one
-        return None
-    piece = quoted_piece(value)
-    stuffed = stuff(piece)
-    return _Body(stuffed, relaxed_lines(piece), len(stuffed) - len(piece))
 
 
 def choose_encoding(source: str) -> Encoding:
@@ -270,10 +75,6 @@ def _marked(template: Template, *, html: bool) -> Template:
     )
     marked = compile_template(source, html=html)
     return marked if isinstance(marked, Template) else template  # the marks made it too large
-
-
-def _part(pieces: Sequence[str | Slot], encoding: Encoding, *, html: bool) -> _Pieces | _Whole:
-    return (_Whole if encoding == "base64" else _Pieces)(pieces, html=html)
 
 
 class CompiledLetter:
@@ -376,102 +177,190 @@ class CompiledLetter:
         headers = [header(name, value).encode() for name, value in self._headers]
         if not all(field.isascii() for field in (from_header, *headers)):  # takes SMTPUTF8
             return None
-        slots = []
-        for template in (self._subject, self._text, self._html):
+        subject = plain_slots(self._subject.source)
+        parts = []
+        for template, encoding in zip((self._text, self._html), self._encodings, strict=True):
             pieces = plain_slots(template.source) if template else []
             if pieces is None:
                 return None
-            slots.append(pieces)
+            if template:
+                parts.append((pieces, encoding))
+        if subject is None:
+            return None
         return _Plain(
             from_header=from_header,
-            subject=_Filler(slots[0], html=False),
-            text=_part(slots[1], self._encodings[0], html=False),
-            html=_part(slots[2], self._encodings[1], html=True) if self._html else None,
-            encodings=self._encodings,
+            subject=subject,
+            parts=parts,
             headers=headers,
             list_unsubscribe=self._list_unsubscribe,
             signer=self._signer,
         )
 
 
+class _Moving(IntEnum):
+    """The places of what differs between letters. Behind them come the values for the text, then
+    those for the HTML."""
+
+    TO = 0
+    SUBJECT = 1
+    DATE = 2
+    MESSAGE_ID = 3
+    URL = 4
+    BOUNDARY = 5
+    WHOLE_TEXT = 6
+    WHOLE_HTML = 7
+    SIGNED_SUBJECT = 8
+    SIGNATURE = 9
+
+
+_Layout = list[bytes | int]
+
+
 class _Plain:
-    """The compiled form of a letter of plain merge fields."""
+    """The compiled form of a letter of plain merge fields.
+
+    `parts`: the plain text and, where there is one, the HTML, each with its encoding.
+    """
 
     def __init__(
         self,
         *,
         from_header: bytes,
-        subject: _Filler,
-        text: _Pieces | _Whole,
-        html: _Pieces | _Whole | None,
-        encodings: tuple[Encoding, Encoding],
+        subject: Sequence[str | Slot],
+        parts: Sequence[tuple[Sequence[str | Slot], Encoding]],
         headers: list[bytes],
         list_unsubscribe: bool,
         signer: Signer | None,
     ) -> None:
-        self._subject = subject
-        self._parts = [text, html] if html else [text]
-        self._heads = [
+        self._subject, self._signer = Filler(subject, html=False), signer
+        self._values = Values()
+        self._wholes: list[Whole | None] = []
+        self._places: list[list[int]] = []
+        stuffed, relaxed = [], []
+        self._dots = 0
+        self._bare: list[int] = []  # parts of nothing but fields: such a part can be empty
+        for number, (pieces, encoding) in enumerate(parts):
+            whole = encoding == "base64"
+            self._wholes.append(Whole(pieces, html=number == 1) if whole else None)
+            slots = [] if whole else [piece for piece in pieces if isinstance(piece, Slot)]
+            self._places.append([self._values.add(slot) for slot in slots])
+            encoded = _encoded([piece for piece in pieces if isinstance(piece, str)])
+            if not whole and not any(encoded):
+                self._bare.append(number)
+            stuffed.append([stuff(piece) for piece in encoded])
+            relaxed.append([relaxed_lines(piece) for piece in encoded])
+            self._dots += 0 if whole else sum(map(len, stuffed[-1])) - sum(map(len, encoded))
+        heads = [
             part_headers(subtype, encoding)
-            for subtype, encoding in zip(("plain", "html"), encodings, strict=True)
+            for subtype, (_, encoding) in zip(("plain", "html"), parts, strict=False)
         ]
-        self._signer, self._list_unsubscribe = signer, list_unsubscribe
-        self._from = from_header
-        self._more = b"".join(field + b"\r\n" for field in headers)
-        self._signed_from = relaxed_header(from_header)
-        self._signed_more = b"".join(relaxed_header(field) for field in headers)
+        fields, signed_fields = _header_fields(
+            from_header, headers, None if len(parts) == 2 else heads[0], list_unsubscribe
+        )
+        self._message = Skeleton([_Moving.SIGNATURE, *fields, *self._body(heads, stuffed)])
+        self._signed_fields = Skeleton(signed_fields)
+        self._signed_body = Skeleton(self._body(heads, relaxed))
+
+    def _body(self, heads: list[bytes], encoded: list[list[bytes]]) -> _Layout:
+        """All behind the empty line."""
+        parts = [self._part(number, pieces) for number, pieces in enumerate(encoded)]
+        if len(parts) == 1:
+            (part,) = parts
+            last = part[-1]
+            ended = isinstance(last, bytes) and (not last or last.endswith(b"\r\n"))
+            return part if ended else [*part, b"\r\n"]
+        delimiter: _Layout = [b"--", _Moving.BOUNDARY]
+        text, html = parts
+        return [
+            *delimiter, b"\r\n", heads[0], *text, b"\r\n",
+            *delimiter, b"\r\n", heads[1], *html, b"\r\n",
+            *delimiter, b"--\r\n",
+        ]  # fmt: skip
+
+    def _part(self, number: int, pieces: list[bytes]) -> _Layout:
+        if self._wholes[number]:
+            return [_Moving.WHOLE_TEXT + number]
+        first = len(_Moving) + number * len(self._values)
+        layout: _Layout = [pieces[0]]
+        for place, piece in zip(self._places[number], pieces[1:], strict=True):
+            layout += [first + place, piece]
+        return layout
 
     def splice(self, recipient: Recipient, at: datetime) -> WireMessage | None:
         """None where it takes the general way."""
-        values, signed = recipient.values, self._signer is not None
-        subject_text = self._subject.fill(values)
-        bodies = [part.encode(values, signed=signed) for part in self._parts]
-        if subject_text is None or not _plain_headers(recipient):
+        subject_text = self._subject.fill(recipient.values)
+        values = self._values.encode(recipient.values)
+        if subject_text is None or values is None or not _plain_headers(recipient):
             return None
-        parts = [body for body in bodies if body is not None and body.content]
-        if len(parts) < len(bodies):
+        wholes = [whole.encode(recipient.values) if whole else b"" for whole in self._wholes]
+        if None in wholes:
             return None
-        to, message_id = recipient.to.encode(), recipient.message_id.encode()
-        subject, seconds_date = _subject_header(subject_text), _date(at)
-        content_type, body = self._body(recipient.message_id, [part.content for part in parts])
-        head = b"%b\r\nTo: %b\r\n%b\r\nDate: %b\r\nMessage-ID: %b\r\n%b" % (
-            self._from, to, subject, seconds_date, message_id, self._more,
-        )  # fmt: skip
-        if self._list_unsubscribe:
-            head += (
-                b"List-Unsubscribe: <%b>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-                % recipient.unsubscribe_url.encode()
+        subject, message_id = _subject_header(subject_text), recipient.message_id
+        moving = [
+            recipient.to.encode(), subject, _date(at), message_id.encode(),
+            recipient.unsubscribe_url.encode(), boundary_of(message_id),
+            wholes[0] or b"", wholes[-1] or b"",
+        ]  # fmt: skip
+        texts, htmls, signed_texts, signed_htmls, *dots = zip(*values, strict=True)
+        for number in self._bare:
+            if not any((texts, htmls)[number][place] for place in self._places[number]):
+                return None
+        if self._signer is None:
+            moving += (b"", b"")
+        else:
+            moving += (_signed_header(subject), b"")
+            canonical = self._signed_body.fill([*moving, *signed_texts, *signed_htmls])
+            moving[_Moving.SIGNATURE] = self._signer.sign(
+                self._signed_fields.fill(moving), body_hash(canonical), int(at.timestamp())
             )
-        head += b"MIME-Version: 1.0\r\n%b" % content_type
-        if self._signer is not None:
-            fields = b"%bto:%b\r\n%bdate:%b\r\nmessage-id:%b\r\nmime-version:1.0\r\n%b%b" % (
-                self._signed_from, to, _signed_header(subject), seconds_date, message_id,
-                _signed_header(content_type.partition(b"\r\n")[0]), self._signed_more,
-            )  # fmt: skip
-            if self._list_unsubscribe:
-                fields += (
-                    b"list-unsubscribe:<%b>\r\nlist-unsubscribe-post:List-Unsubscribe=One-Click\r\n"
-                    % recipient.unsubscribe_url.encode()
-                )
-            _, canonical = self._body(recipient.message_id, [part.canonical for part in parts])
-            head = self._signer.sign(fields, body_hash(canonical), int(at.timestamp())) + head
-        message = head + b"\r\n" + body
-        return WireMessage(message, len(message) - sum([part.dots for part in parts]))
+        message = self._message.fill([*moving, *texts, *htmls])
+        doubled = self._dots
+        if any(map(any, dots)):
+            for places, in_part in zip(self._places, dots, strict=False):
+                doubled += sum(in_part[place] for place in places)
+        return WireMessage(message, len(message) - doubled)
 
-    def _body(self, message_id: str, parts: list[bytes]) -> tuple[bytes, bytes]:
-        """The headers of the content, and all behind the empty line."""
-        if len(parts) == 1:
-            (part,) = parts
-            return self._heads[0].removesuffix(b"\r\n"), (
-                part if part.endswith(b"\r\n") else part + b"\r\n"
-            )
-        boundary = boundary_of(message_id)
-        text, html = parts
-        return (
-            b'Content-Type: multipart/alternative; boundary="%b"\r\n' % boundary,
-            b"--%b\r\n%b%b\r\n--%b\r\n%b%b\r\n--%b--\r\n"
-            % (boundary, self._heads[0], text, boundary, self._heads[1], html, boundary),
-        )
+
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    """The text between the values, in quoted-printable."""
+    return [*map(quoted_piece, texts[:-1]), quoted_pieces(texts[-1:])]
+
+
+def _header_fields(
+    from_header: bytes, headers: list[bytes], only: bytes | None, list_unsubscribe: bool
+) -> tuple[_Layout, _Layout]:
+    """The headers up to the empty line, and the canonical form of those that are signed.
+
+    `only`: the headers of the part where there is but one.
+    """
+    unsubscribe: _Layout = []
+    signed_unsubscribe: _Layout = []
+    if list_unsubscribe:
+        unsubscribe = [
+            b"List-Unsubscribe: <", _Moving.URL,
+            b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+        ]  # fmt: skip
+        signed_unsubscribe = [
+            b"list-unsubscribe:<", _Moving.URL,
+            b">\r\nlist-unsubscribe-post:List-Unsubscribe=One-Click\r\n",
+        ]  # fmt: skip
+    kind = b'multipart/alternative; boundary="'
+    content: _Layout = [b"Content-Type: " + kind, _Moving.BOUNDARY, b'"\r\n\r\n']
+    signed_content: _Layout = [b"content-type:" + kind, _Moving.BOUNDARY, b'"\r\n']
+    if only:
+        content, signed_content = [only], [relaxed_header(only.partition(b"\r\n")[0])]
+    fields: _Layout = [
+        from_header, b"\r\nTo: ", _Moving.TO, b"\r\n", _Moving.SUBJECT, b"\r\nDate: ", _Moving.DATE,
+        b"\r\nMessage-ID: ", _Moving.MESSAGE_ID, b"\r\n", *(field + b"\r\n" for field in headers),
+        *unsubscribe, b"MIME-Version: 1.0\r\n", *content,
+    ]  # fmt: skip
+    signed_fields: _Layout = [
+        relaxed_header(from_header), b"to:", _Moving.TO, b"\r\n", _Moving.SIGNED_SUBJECT,
+        b"date:", _Moving.DATE, b"\r\nmessage-id:", _Moving.MESSAGE_ID,
+        b"\r\nmime-version:1.0\r\n", *signed_content, *map(relaxed_header, headers),
+        *signed_unsubscribe,
+    ]  # fmt: skip
+    return fields, signed_fields
 
 
 def _plain_headers(recipient: Recipient) -> bool:

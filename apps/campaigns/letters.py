@@ -25,8 +25,9 @@ from mailkit.dkim import DkimKey, Signer
 from mailkit.links import track_links
 from mailkit.mime import html_to_text, one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
+from mailkit.slots import Plain
 from mailkit.smtp.message import WireMessage
-from mailkit.splice import CompiledLetter, Plain, Recipient
+from mailkit.splice import CompiledLetter, Recipient
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"https?://[A-Za-z0-9.:/_~-]{1,20}")

@@ -18,8 +18,9 @@ from mailkit.addresses import format_mailbox
 from mailkit.dkim import ALGORITHMS, DkimKey, Signer, dns_record, generate_key
 from mailkit.mime import CUT, one_line, unix_line_ends
 from mailkit.personalize import MAX_SOURCE, RenderFault, Template, compile_template
+from mailkit.slots import Plain, Slot, plain_slots
 from mailkit.smtp.message import WireMessage, prepare
-from mailkit.splice import CompiledLetter, Plain, Recipient, Slot, choose_encoding, plain_slots
+from mailkit.splice import CompiledLetter, Recipient, choose_encoding
 
 AT = datetime(2026, 11, 21, 9, 5, 7, tzinfo=UTC)
 ASCII_LINES = "All the news of this week, and of the last one.\n" * 40
