@@ -72,12 +72,6 @@ def plain_slots(source: str) -> list[str | Slot] | None:
     return None if "{{" in rest else [*pieces, rest]
 
 
-class Plain(str):
-    """A value that stands for itself in HTML and in quoted-printable: the address of a link."""
-
-    __slots__ = ()
-
-
 class Filler:
     """Puts values into text. `fill` gives None where a value takes Liquid to be shown."""
 
@@ -153,10 +147,7 @@ class Values:
         encoded = [_NOTHING]
         for name, default in self._slots:
             value = get(name)
-            if type(value) is Plain:
-                piece = value.encode() + _SOFT_BREAK
-                quoted = Value(piece, piece, piece, piece)
-            elif value is None or value == "":
+            if value is None or value == "":
                 quoted = default
             elif not isinstance(value, str) or "\0" in value:  # it could make another mark
                 return None
@@ -179,14 +170,14 @@ class Values:
         return len(self._slots) + 1
 
 
-_SOFT_BREAK = b"=\r\n"
+SOFT_BREAK = b"=\r\n"
 # What quoted-printable and HTML leave as it is: printable ASCII on one line.
 _AS_IT_IS = re.compile(r"(?!\.)[ !#-%(-;?-~]{0,73}[!#-%(-;?-~]")
 
 
 def _quoted(value: str) -> Value:
     if _AS_IT_IS.fullmatch(value):
-        piece = value.encode() + _SOFT_BREAK
+        piece = value.encode() + SOFT_BREAK
         return Value(piece, piece, piece, piece)
     return _twofold(value, str(escape(value)))
 

@@ -31,7 +31,7 @@ from mailkit.mime import (
     rfc5322_date,
 )
 from mailkit.personalize import RenderFault, Template, compile_template
-from mailkit.slots import Filler, Skeleton, Slot, Values, Whole, plain_slots
+from mailkit.slots import SOFT_BREAK, Filler, Skeleton, Slot, Values, Whole, plain_slots
 from mailkit.smtp.message import WireMessage, prepare, stuff
 
 _SIGNED = (
@@ -49,14 +49,15 @@ _PLAIN_ADDRESS = re.compile(r"[!-;=?-~]{1,66}@[!-;=?-~]{1,190}")
 _PLAIN_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recipient:
-    """What differs between two letters beside the values: addresses of links in headers too."""
+    """What differs between two letters. `plain` are the values of the letter's plain fields."""
 
     to: str
     message_id: str
     unsubscribe_url: str
     values: Mapping[str, object]
+    plain: Sequence[bytes] = ()
 
 
 def choose_encoding(source: str) -> Encoding:
@@ -81,6 +82,8 @@ class CompiledLetter:
     """A letter to many. `make` gives one recipient's message or says why there is none.
 
     `headers` are the same in all letters; `list_unsubscribe` adds the two headers of RFC 8058.
+    The values of `plain_fields` are up to 74 octets of ASCII with nothing in them that HTML or
+    quoted-printable writes in another way, such as the address of a link.
     """
 
     def __init__(
@@ -92,12 +95,14 @@ class CompiledLetter:
         text: Template,
         headers: tuple[tuple[str, str], ...] = (),
         list_unsubscribe: bool = True,
+        plain_fields: Sequence[str] = (),
         signer_of: Callable[[Sequence[bytes]], Signer | None] = lambda names: None,
     ) -> None:
         """`signer_of` gives the signer for the names of the header fields to sign."""
         self._from_mailbox, self._headers = from_mailbox, headers
         self._subject, self._html, self._text = subject, html, text
         self._list_unsubscribe = list_unsubscribe
+        self._plain_fields = tuple(plain_fields)
         self._marked = (
             _marked(text, html=False),
             _marked(html, html=True) if html else None,
@@ -125,8 +130,9 @@ class CompiledLetter:
     def general(self, recipient: Recipient, at: datetime) -> bytes | RenderFault:
         """The message by way of Liquid and `compose`, unsigned."""
         rendered = []
+        values = _all_values(recipient, self._plain_fields)
         for template in (self._subject, *self._marked):
-            part = template.render(recipient.values) if template else ""
+            part = template.render(values) if template else ""
             if isinstance(part, RenderFault):
                 return part
             rendered.append(part)
@@ -193,13 +199,19 @@ class CompiledLetter:
             parts=parts,
             headers=headers,
             list_unsubscribe=self._list_unsubscribe,
+            plain_fields=self._plain_fields,
             signer=self._signer,
         )
 
 
+def _all_values(recipient: Recipient, plain_fields: Sequence[str]) -> Mapping[str, object]:
+    plain = (value.decode() for value in recipient.plain)
+    return {**recipient.values, **dict(zip(plain_fields, plain, strict=True))}
+
+
 class _Moving(IntEnum):
-    """The places of what differs between letters. Behind them come the values for the text, then
-    those for the HTML."""
+    """The places of what differs between letters. Behind them come the plain fields, then the
+    other values for the text, then for the HTML."""
 
     TO = 0
     SUBJECT = 1
@@ -230,12 +242,19 @@ class _Plain:
         parts: Sequence[tuple[Sequence[str | Slot], Encoding]],
         headers: list[bytes],
         list_unsubscribe: bool,
+        plain_fields: Sequence[str],
         signer: Signer | None,
     ) -> None:
         self._subject, self._signer = Filler(subject, html=False), signer
+        self._plain_fields = plain_fields
+        # A subject or a part in base64 is filled from all values.
+        self._needs_all = any(
+            isinstance(piece, Slot) and piece.name in plain_fields for piece in subject
+        ) or any(encoding == "base64" for _, encoding in parts)
         self._values = Values()
         self._wholes: list[Whole | None] = []
-        self._places: list[list[int]] = []
+        self._places: list[list[int]] = []  # among the values of each part, without plain fields
+        slots_of = []
         stuffed, relaxed = [], []
         self._dots = 0
         self._bare: list[int] = []  # parts of nothing but fields: such a part can be empty
@@ -243,9 +262,12 @@ class _Plain:
             whole = encoding == "base64"
             self._wholes.append(Whole(pieces, html=number == 1) if whole else None)
             slots = [] if whole else [piece for piece in pieces if isinstance(piece, Slot)]
-            self._places.append([self._values.add(slot) for slot in slots])
+            slots_of.append(slots)
+            self._places.append(
+                [self._values.add(slot) for slot in slots if slot.name not in plain_fields]
+            )
             encoded = _encoded([piece for piece in pieces if isinstance(piece, str)])
-            if not whole and not any(encoded):
+            if not (whole or any(encoded) or any(slot.name in plain_fields for slot in slots)):
                 self._bare.append(number)
             stuffed.append([stuff(piece) for piece in encoded])
             relaxed.append([relaxed_lines(piece) for piece in encoded])
@@ -257,13 +279,22 @@ class _Plain:
         fields, signed_fields = _header_fields(
             from_header, headers, None if len(parts) == 2 else heads[0], list_unsubscribe
         )
-        self._message = Skeleton([_Moving.SIGNATURE, *fields, *self._body(heads, stuffed)])
+        body, signed_body = (
+            self._body(
+                heads,
+                [
+                    self._part(number, slots, one)
+                    for number, (slots, one) in enumerate(zip(slots_of, pieces, strict=True))
+                ],
+            )
+            for pieces in (stuffed, relaxed)
+        )
+        self._message = Skeleton([_Moving.SIGNATURE, *fields, *body])
         self._signed_fields = Skeleton(signed_fields)
-        self._signed_body = Skeleton(self._body(heads, relaxed))
+        self._signed_body = Skeleton(signed_body)
 
-    def _body(self, heads: list[bytes], encoded: list[list[bytes]]) -> _Layout:
+    def _body(self, heads: list[bytes], parts: list[_Layout]) -> _Layout:
         """All behind the empty line."""
-        parts = [self._part(number, pieces) for number, pieces in enumerate(encoded)]
         if len(parts) == 1:
             (part,) = parts
             last = part[-1]
@@ -277,22 +308,29 @@ class _Plain:
             *delimiter, b"--\r\n",
         ]  # fmt: skip
 
-    def _part(self, number: int, pieces: list[bytes]) -> _Layout:
+    def _part(self, number: int, slots: list[Slot], pieces: list[bytes]) -> _Layout:
         if self._wholes[number]:
             return [_Moving.WHOLE_TEXT + number]
-        first = len(_Moving) + number * len(self._values)
+        first = len(_Moving) + len(self._plain_fields) + number * len(self._values)
         layout: _Layout = [pieces[0]]
-        for place, piece in zip(self._places[number], pieces[1:], strict=True):
-            layout += [first + place, piece]
+        for slot, piece in zip(slots, pieces[1:], strict=True):
+            if slot.name in self._plain_fields:
+                place = len(_Moving) + self._plain_fields.index(slot.name)
+                layout += [place, SOFT_BREAK + piece]
+            else:
+                layout += [first + self._values.add(slot), piece]
         return layout
 
     def splice(self, recipient: Recipient, at: datetime) -> WireMessage | None:
         """None where it takes the general way."""
-        subject_text = self._subject.fill(recipient.values)
-        values = self._values.encode(recipient.values)
+        named: Mapping[str, object] = recipient.values
+        if self._needs_all:
+            named = _all_values(recipient, self._plain_fields)
+        subject_text = self._subject.fill(named)
+        values = self._values.encode(named)
         if subject_text is None or values is None or not _plain_headers(recipient):
             return None
-        wholes = [whole.encode(recipient.values) if whole else b"" for whole in self._wholes]
+        wholes = [whole.encode(named) if whole else b"" for whole in self._wholes]
         if None in wholes:
             return None
         subject, message_id = _subject_header(subject_text), recipient.message_id
@@ -305,15 +343,19 @@ class _Plain:
         for number in self._bare:
             if not any((texts, htmls)[number][place] for place in self._places[number]):
                 return None
+        if len(recipient.plain) != len(self._plain_fields):
+            raise ValueError("a plain field without a value")
         if self._signer is None:
             moving += (b"", b"")
         else:
             moving += (_signed_header(subject), b"")
-            canonical = self._signed_body.fill([*moving, *signed_texts, *signed_htmls])
+            canonical = self._signed_body.fill(
+                [*moving, *recipient.plain, *signed_texts, *signed_htmls]
+            )
             moving[_Moving.SIGNATURE] = self._signer.sign(
                 self._signed_fields.fill(moving), body_hash(canonical), int(at.timestamp())
             )
-        message = self._message.fill([*moving, *texts, *htmls])
+        message = self._message.fill([*moving, *recipient.plain, *texts, *htmls])
         doubled = self._dots
         if any(map(any, dots)):
             for places, in_part in zip(self._places, dots, strict=False):

@@ -25,12 +25,11 @@ from mailkit.dkim import DkimKey, Signer
 from mailkit.links import track_links
 from mailkit.mime import html_to_text, one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
-from mailkit.slots import Plain
 from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
-_PLAIN_BASE = re.compile(r"https?://[A-Za-z0-9.:/_~-]{1,20}")
+_PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
 BUILT_IN_FIELDS = ("email", "first_name", "last_name", "unsubscribe_url")
 
 
@@ -38,12 +37,32 @@ class LetterFault(Exception):
     """The letter of one recipient cannot be made; the message says why."""
 
 
+class _Addresses:
+    """The addresses in a letter that lead to us: to unsubscribe, of the open pixel, of the links.
+
+    `names` are their fields. `plain`: they have nothing to escape or to quote, unless `base` is
+    an unusual one.
+    """
+
+    def __init__(self, base: str, links: int) -> None:
+        numbers = range(1, links + 1)
+        self.names = ("unsubscribe_url", "_open", *(f"_link_{number}" for number in numbers))
+        self.plain = bool(_PLAIN_BASE.fullmatch(base))
+        endings = ["/u/%b.%b", "/o/%b.%b.gif", *(f"/c/%b.{number}.%b" for number in numbers)]
+        self._format = " ".join(base.replace("%", "%%") + one for one in endings).encode()
+
+    def of(self, signed: LetterTokens) -> list[bytes]:
+        parts = [signed.ids] * (2 * len(self.names))
+        parts[1::2] = signed.macs[Kind.UNSUBSCRIBE :]
+        return (self._format % tuple(parts)).split(b" ")
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledCampaign:
     """A campaign's letter, the same for every recipient but for the values put in.
 
-    `links` are the targets of the tracked links, numbered from 1. `plain` is the letter without
-    tracking, for people who look at it before it is sent.
+    `links` are the targets of the tracked links, numbered from 1; `addresses` are our own in it.
+    `plain` is the letter without tracking, for people who look at it before it is sent.
     """
 
     campaign_id: int
@@ -52,6 +71,7 @@ class CompiledCampaign:
     html: Template | None
     text: Template
     links: tuple[str, ...]
+    addresses: _Addresses
     tracked: CompiledLetter
     plain: CompiledLetter
 
@@ -68,23 +88,15 @@ class CompiledCampaign:
         Raises LetterFault.
         """
         signed = LetterTokens(self.campaign_id, contact_id, len(self.links))
-        base, plain = settings.BASE_URL, self._plain_url
-        url = f"{base}/u/{signed.of(Kind.UNSUBSCRIBE)}"
-        merged = {
-            **values,
-            "email": email,
-            "unsubscribe_url": plain(url),
-            "_open": plain(f"{base}/o/{signed.of(Kind.OPEN)}.gif"),
-        }
-        for number in range(1, len(self.links) + 1):
-            merged[f"_link_{number}"] = plain(f"{base}/c/{signed.link(number)}")
+        urls = self.addresses.of(signed)
+        unsubscribe = urls[0].decode()
         message_id = _message_id(self.campaign_id, contact_id, signed, self.from_email)
-        return _made(self.tracked, Recipient(email, message_id, url, merged), date)
-
-    @property
-    def _plain_url(self) -> type[str]:
-        """Our own addresses need no look at each, unless BASE_URL is an unusual one."""
-        return Plain if _PLAIN_BASE.fullmatch(settings.BASE_URL) else str
+        values = {**values, "email": email}
+        if not self.addresses.plain:
+            texts = map(bytes.decode, urls)
+            values.update(zip(self.addresses.names, texts, strict=True))
+            urls = []
+        return _made(self.tracked, Recipient(email, message_id, unsubscribe, values, urls), date)
 
     def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> WireMessage:
         """The message of a test send: no one-click header, for there is nobody to unsubscribe."""
@@ -127,6 +139,7 @@ def compiled(campaign: Campaign) -> CompiledCampaign:
         language or settings.LANGUAGE_CODE,
         campaign.track_opens,
         campaign.track_clicks,
+        settings.BASE_URL,
         signing_keys(campaign.workspace, campaign.from_email),
     )
 
@@ -197,6 +210,7 @@ def _compiled(
     language: str,
     track_opens: bool,
     track_clicks: bool,
+    base: str,
     keys: tuple[DkimKey, ...],
 ) -> CompiledCampaign:
     try:
@@ -215,8 +229,11 @@ def _compiled(
         templates["html"] = _template(_("HTML"), html, html=True)
         templates["text"] = _template(_("Plain text"), plain, html=False)
     tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks)
+    addresses = _Addresses(base, len(links))
 
-    def letter(html_source: str, *, list_unsubscribe: bool) -> CompiledLetter:
+    def letter(
+        html_source: str, *, list_unsubscribe: bool, plain_fields: Sequence[str] = ()
+    ) -> CompiledLetter:
         return CompiledLetter(
             from_mailbox=from_mailbox,
             subject=templates["subject"],
@@ -224,6 +241,7 @@ def _compiled(
             text=templates["text"],
             headers=(("Reply-To", reply_mailbox),) if reply_mailbox else (),
             list_unsubscribe=list_unsubscribe,
+            plain_fields=plain_fields,
             signer_of=lambda names: Signer(keys, names) if keys else None,
         )
 
@@ -234,7 +252,12 @@ def _compiled(
         html=templates["html"] if html else None,
         text=templates["text"],
         links=tuple(links),
-        tracked=letter(tracked_html, list_unsubscribe=True),
+        addresses=addresses,
+        tracked=letter(
+            tracked_html,
+            list_unsubscribe=True,
+            plain_fields=addresses.names if addresses.plain else (),
+        ),
         plain=letter(html, list_unsubscribe=False),
     )
 

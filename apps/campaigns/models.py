@@ -122,13 +122,12 @@ class CampaignLink(models.Model):
 class Delivery(models.Model):
     """The ledger: one row per campaign and contact, partitioned by ranges of campaign_id.
 
-    queued → claimed → handing_off → sent | deferred | failed | unknown, with suppressed and
+    queued → handing_off → sent | deferred | failed | unknown, with suppressed and
     cancelled before the hand-off. Written by services.ledger alone, by conditional updates.
     """
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("Queued")
-        CLAIMED = "claimed", _("Taken by a worker")
         HANDING_OFF = "handing_off", _("Being handed over")
         SENT = "sent", _("Accepted by the server")
         DEFERRED = "deferred", _("Waiting for another attempt")
@@ -137,7 +136,7 @@ class Delivery(models.Model):
         SUPPRESSED = "suppressed", _("Suppressed")
         CANCELLED = "cancelled", _("Cancelled")
 
-    IN_MOTION: ClassVar = ("queued", "claimed", "handing_off", "deferred")
+    IN_MOTION: ClassVar = ("queued", "handing_off", "deferred")
 
     pk = models.CompositePrimaryKey("campaign_id", "contact_id")
     # No constraints: erasing a contact must not touch the ledger of past campaigns, and a check
@@ -173,7 +172,7 @@ class Delivery(models.Model):
                 condition=Q(status="queued"),
             ),
             # Of the deferred rows alone: with stale statistics the planner would look for the
-            # queued and the claimed ones in it too, and walk through the whole campaign.
+            # queued ones in it too, and walk through the whole campaign.
             models.Index(
                 fields=["campaign"],
                 name="delivery_waiting",
@@ -203,8 +202,8 @@ class Tally(models.Model):
     """How many rows of the ledger there are, by what became of them: the sum of `number`.
 
     Written by a trigger in each transaction that changes the ledger, so that it cannot drift;
-    added up now and then (services.tally). Rows that are claimed or being handed over count as
-    queued here: they are few, and an index finds them.
+    added up now and then (services.tally). Rows that are being handed over count as queued here:
+    they are few, and an index finds them.
     """
 
     campaign = models.ForeignKey(

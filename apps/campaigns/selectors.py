@@ -113,7 +113,7 @@ def tallied(campaign: Campaign) -> Tallied:
             SELECT NULL, status, '', count(*)
             FROM (SELECT campaign_id, status FROM campaigns_delivery
                   WHERE lease_until IS NOT NULL ORDER BY lease_until OFFSET 0) AS held
-            WHERE campaign_id = %(campaign)s AND status IN ('claimed', 'handing_off') GROUP BY 2
+            WHERE campaign_id = %(campaign)s AND status = 'handing_off' GROUP BY 2
             """,
             {"campaign": campaign.pk},
         )
@@ -146,7 +146,7 @@ def _add(table: dict[str, dict[str, int]], key: str, status: str, number: int) -
 
 
 def breakdown(found: Tallied) -> tuple[list[Share], list[Share]]:
-    """(by provider, by class of fault), the largest first; claimed rows count as queued there."""
+    """(by provider, by class of fault), the largest first."""
 
     def shares(table: dict[str, dict[str, int]]) -> list[Share]:
         rows = [Share(key, sum(counts.values()), counts) for key, counts in table.items()]

@@ -125,7 +125,7 @@ class Scene:
         """Whether there is still something to hand over."""
         [(waiting,)] = self.sql(
             "SELECT EXISTS (SELECT FROM campaigns_delivery "
-            "WHERE campaign_id = %s AND status IN ('queued', 'claimed'))",
+            "WHERE campaign_id = %s AND status = 'queued')",
             campaign,
         )
         return bool(waiting) or self.state(campaign) == "preparing"

@@ -38,7 +38,6 @@ TONES = {
     "preparing": "blue",
     "running": "blue",
     "sending": "blue",
-    "claimed": "blue",
     "handing_off": "blue",
     "paused": "yellow",
     "deferred": "yellow",

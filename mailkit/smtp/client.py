@@ -34,7 +34,7 @@ _ALL_WELL = re.compile(rb"(2\d\d [^\r\n]*)\r\n2\d\d [^\r\n]*\r\n2\d\d [^\r\n]*\r
 _ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commands:
     """Some commands, each a line with its CRLF, and the stages that they are."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WireMessage:
     """`stuffed`: the content with its opening dots doubled (RFC 5321 section 4.5.2), ending in
     CRLF, without the final dot. `size` is in octets, before stuffing (RFC 1870). `utf8` says

@@ -4,6 +4,7 @@ import email
 import email.policy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any
@@ -18,7 +19,7 @@ from mailkit.addresses import format_mailbox
 from mailkit.dkim import ALGORITHMS, DkimKey, Signer, dns_record, generate_key
 from mailkit.mime import CUT, one_line, unix_line_ends
 from mailkit.personalize import MAX_SOURCE, RenderFault, Template, compile_template
-from mailkit.slots import Plain, Slot, plain_slots
+from mailkit.slots import Slot, plain_slots
 from mailkit.smtp.message import WireMessage, prepare
 from mailkit.splice import CompiledLetter, Recipient, choose_encoding
 
@@ -122,7 +123,7 @@ def letter(
     )
 
 
-def recipient(values: Mapping[str, object] | None = None, **changes: str) -> Recipient:
+def recipient(values: Mapping[str, object] | None = None, **changes: Any) -> Recipient:
     usual = {
         "to": "anna@x.test",
         "message_id": "<7.5.abcdef@shop.test>",
@@ -316,10 +317,16 @@ def test_values_that_end_in_half_of_something(lines: str, city: str) -> None:
 
 def test_our_own_addresses_take_a_shorter_way() -> None:
     url = "https://shop.test/c/AbC-_.12.0123456789abcdef"
-    one = letter("See {{ _link_1 }}\n", '<a href="{{ _link_1 }}">x</a>')
-    short = made(one, recipient({"_link_1": Plain(url)}))
-    assert short == made(one, recipient({"_link_1": url}))
-    assert short == by_liquid(one, recipient({"_link_1": url}))
+    for text in ("See {{ _link_1 }}\n", "{{ _link_1 }}", "Смотри {{ _link_1 }}{{ city }}"):
+        html, subject = '<a href="{{ _link_1 }}">{{ city }}</a>', "{{ _link_1 }}"
+        short = letter(text, html, subject, plain_fields=["_link_1"])
+        assert short.is_plain
+        # A field of the contact's with such a name counts for nothing.
+        values = {"city": "<Perm>", "_link_1": "http://elsewhere.test"}
+        to = replace(recipient(values), plain=[url.encode()])
+        assert made(short, to) == by_liquid(short, to)
+        usual = letter(text, html, subject)
+        assert made(short, to) == made(usual, recipient(values | {"_link_1": url}))
 
 
 # Headers

@@ -14,7 +14,7 @@ from mailkit.smtp.pool import Pool
 Outcome = Accepted | Refused | Broken
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Ready:
     """A letter that may be sent now. `attempts` counts the hand-offs before."""
 

@@ -20,6 +20,8 @@ from core import queues
 from core.errors import Conflict, InvalidInput
 
 State = Campaign.State
+# So long a person waits for the rows of a cancelled campaign.
+CANCEL_SECONDS = 2.0
 Hours = tuple[int, int]
 LONGEST_REASON = 300
 
@@ -200,10 +202,12 @@ def _counters(campaign: Campaign) -> list[list[object]]:
 
 
 def cancel_campaign(*, campaign: Campaign) -> None:
-    """End it for good: what waits is cancelled, what is being handed over ends by itself."""
-    with transaction.atomic():
-        _move(campaign, [State.PREPARING, State.SENDING, State.PAUSED], State.CANCELLING)
-        ledger.cancel_waiting(campaign.pk)
+    """End it for good: what waits is cancelled, what is being handed over ends by itself.
+
+    Of a large campaign the sweeper cancels the rest; nothing of it is sent from now on.
+    """
+    _move(campaign, [State.PREPARING, State.SENDING, State.PAUSED], State.CANCELLING)
+    ledger.cancel_waiting(campaign.pk, CANCEL_SECONDS)
     ledger.finish(campaign.pk)
 
 

@@ -1,7 +1,8 @@
 """Every write to the ledger of deliveries. Each is one conditional statement over many rows.
 
-queued → claimed → handing_off → sent | deferred | failed | unknown. A row that a process holds
-carries its token and a lease; the sweeper takes back what nobody renews.
+queued → handing_off → sent | deferred | failed | unknown. Rows are claimed by locks, which end
+with their process; those being handed over carry its token and a lease, and the sweeper gives up
+what nobody renews.
 
 Rows are named by their keys wherever they are known: the statistics of a ledger that has just
 grown are out of date, and the planner would walk a whole campaign to find fifty rows of it.
@@ -10,6 +11,7 @@ grown are out of date, and the planner would walk a whole campaign to find fifty
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ LEASE = timedelta(seconds=30)
 _LEASE: Any = LEASE  # as a parameter: the driver takes it, its type stubs do not know
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claimed:
     """A row that this process holds. `attempts` counts the hand-offs before.
 
@@ -45,7 +47,7 @@ class Claimed:
     fields: dict[str, object] | None = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What came of one hand-off: the row's next status and the server's words.
 
@@ -105,13 +107,21 @@ def snapshot(campaign_id: int) -> int:
             values.setdefault("providers", []).append(provider.key)
     start = _AT_LOCAL_TIME if campaign.recipient_time else _AT_ONCE
     not_opened = _NOT_OPENED if campaign.not_opened_id else ""
+    lists = list(campaign.lists.values_list("pk", flat=True))
+    # To look for each row costs a quarter of the time, and most campaigns go to one list, once.
+    repeated = len(lists) > 1 or campaign.deliveries.exists()
+    options = {
+        "start": start,
+        "not_opened": not_opened,
+        "conflict": "ON CONFLICT DO NOTHING" if repeated else "",
+    }
     added = 0
     with connection.cursor() as cursor:
-        for list_id in campaign.lists.values_list("pk", flat=True):
+        for list_id in lists:
             last: int | None = 0
             while last is not None:
                 cursor.execute(
-                    _SNAPSHOT.format(start=start, not_opened=not_opened),
+                    _SNAPSHOT.format(**options),
                     values | {"list": list_id, "last": last},
                 )
                 last, number = cursor.fetchone()
@@ -148,7 +158,7 @@ _SNAPSHOT = """
                WHERE never.workspace_id = %(workspace)s AND never.email = contact.email) IS NULL
           {not_opened}
         ORDER BY contact.id
-        ON CONFLICT DO NOTHING
+        {conflict}
         RETURNING 1
     )
     SELECT (SELECT max(contact_id) FROM chunk), (SELECT count(*) FROM added)
@@ -195,86 +205,66 @@ def queued_providers(campaign_id: int) -> list[str]:
         return [provider for (provider,) in cursor.fetchall()]
 
 
-_CONTACT = "contact.first_name, contact.last_name, contact.fields"
+def claim(campaign_id: int, provider: str, limit: int) -> list[Claimed]:
+    """Lock up to `limit` queued rows of one provider, of a campaign that is sending to it.
+
+    They are the caller's until its transaction ends: handed off by then, or as they were.
+    """
+    return _claimed(
+        """
+        SELECT contact_id, email, attempts FROM campaigns_delivery
+        WHERE campaign_id = %(campaign)s AND provider = %(provider)s AND status = 'queued'
+          AND EXISTS (SELECT FROM campaigns_campaign
+                      WHERE id = %(campaign)s AND state = 'sending'
+                        AND NOT paused_providers ? %(provider)s)
+        ORDER BY contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        """,
+        {"campaign": campaign_id, "provider": provider, "limit": limit},
+    )
 
 
-def claim(campaign_id: int, token: uuid.UUID, limit: int, provider: str) -> list[Claimed]:
-    """Take up to `limit` queued rows of one provider, of a campaign that is sending to it."""
+def claim_one(campaign_id: int, contact_id: int) -> list[Claimed]:
+    """Lock one queued row, for a retry that a person asked for."""
+    return _claimed(
+        """
+        SELECT contact_id, email, attempts FROM campaigns_delivery
+        WHERE campaign_id = %(campaign)s AND contact_id = %(contact)s AND status = 'queued'
+        FOR UPDATE SKIP LOCKED
+        """,
+        {"campaign": campaign_id, "contact": contact_id},
+    )
+
+
+def _claimed(rows: str, values: dict[str, Any]) -> list[Claimed]:
     with _cursor() as cursor:
         cursor.execute(
             f"""
-            WITH picked AS MATERIALIZED (  -- run once: a rescan would lock other rows
-                SELECT contact_id FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND provider = %(provider)s AND status = 'queued'
-                  AND EXISTS (SELECT FROM campaigns_campaign
-                              WHERE id = %(campaign)s AND state = 'sending'
-                                AND NOT paused_providers ? %(provider)s)
-                ORDER BY contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-            ), taken AS (
-                UPDATE campaigns_delivery AS row
-                SET status = 'claimed', token = %(token)s, lease_until = now() + %(lease)s,
-                    updated_at = now()
-                WHERE row.campaign_id = %(campaign)s
-                  AND row.contact_id = ANY(ARRAY(SELECT contact_id FROM picked))
-                RETURNING row.contact_id, row.email, row.attempts
-            )
-            SELECT taken.*, {_CONTACT}
-            FROM taken LEFT JOIN mailer_contact contact ON contact.id = taken.contact_id
+            WITH locked AS MATERIALIZED ({rows})  -- run once: a rescan would lock other rows
+            SELECT locked.*, contact.first_name, contact.last_name, contact.fields
+            FROM locked LEFT JOIN mailer_contact contact ON contact.id = locked.contact_id
             """,
-            {
-                "campaign": campaign_id,
-                "provider": provider,
-                "token": token,
-                "lease": _LEASE,
-                "limit": limit,
-            },
-        )
-        return [Claimed(*row) for row in cursor.fetchall()]
-
-
-def claim_one(campaign_id: int, contact_id: int, token: uuid.UUID) -> list[Claimed]:
-    """Take one queued row, for a retry that a person asked for; the campaign may be over."""
-    with _cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH taken AS (
-                UPDATE campaigns_delivery
-                SET status = 'claimed', token = %s, lease_until = now() + %s, updated_at = now()
-                WHERE campaign_id = %s AND contact_id = %s AND status = 'queued'
-                RETURNING contact_id, email, attempts
-            )
-            SELECT taken.*, {_CONTACT}
-            FROM taken LEFT JOIN mailer_contact contact ON contact.id = taken.contact_id
-            """,
-            [token, _LEASE, campaign_id, contact_id],
+            values,
         )
         return [Claimed(*row) for row in cursor.fetchall()]
 
 
 def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> set[int]:
-    """The last look before SMTP: of the rows held under the token, which may be sent now.
+    """The last look before SMTP: of the rows claimed in this transaction, which may be sent now.
 
-    Rows of people who have said no since become suppressed; rows of a paused campaign go back,
-    of a cancelled one end. What is returned is committed as handing_off: from here on a row
-    whose process dies is unknown, and is not sent again by itself.
+    Rows of people who have said no since become suppressed; those of a campaign that is paused
+    or cancelled stay. What is returned is handing_off once the transaction is committed: from
+    then on a row whose process dies is unknown, and is not sent again by itself.
     """
-    held = {
-        "campaign": campaign_id,
-        "token": token,
-        "lease": _LEASE,
-        "contacts": _ids(contact_ids),
-    }
     with _cursor() as cursor:
         # Sub-queries that give one value are looked up row by row in their index. As joins they
         # could become a walk through everybody who was ever suppressed.
         cursor.execute(
             """
             UPDATE campaigns_delivery AS row
-            SET status = 'handing_off', lease_until = now() + %(lease)s,
+            SET status = 'handing_off', token = %(token)s, lease_until = now() + %(lease)s,
                 attempts = row.attempts + 1, updated_at = now()
             WHERE row.campaign_id = %(campaign)s
-              AND row.contact_id = ANY(%(contacts)s::text::bigint[])
-              AND row.token = %(token)s AND row.status = 'claimed'
+              AND row.contact_id = ANY(%(contacts)s::text::bigint[]) AND row.status = 'queued'
               AND (SELECT state FROM campaigns_campaign WHERE id = %(campaign)s) = 'sending'
               AND (SELECT contact.status FROM mailer_contact contact
                    WHERE contact.id = row.contact_id) = 'subscribed'
@@ -284,37 +274,35 @@ def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> 
                   ) IS NULL
             RETURNING row.contact_id
             """,
-            held,
+            {
+                "campaign": campaign_id,
+                "token": token,
+                "lease": _LEASE,
+                "contacts": _ids(contact_ids),
+            },
         )
         going = {contact for (contact,) in cursor.fetchall()}
     if len(going) < len(contact_ids):
-        _turn_back(campaign_id, token, [key for key in contact_ids if key not in going])
+        _suppress(campaign_id, [key for key in contact_ids if key not in going])
     return going
 
 
-def _turn_back(campaign_id: int, token: uuid.UUID, contact_ids: list[int]) -> None:
-    """Give up claimed rows that may not be sent now: each to the status that says why."""
+def _suppress(campaign_id: int, contact_ids: list[int]) -> None:
+    """End the queued rows, of those named, of people who have said no."""
     with _cursor() as cursor:
         cursor.execute(
             """
-            UPDATE campaigns_delivery AS row
-            SET status = CASE
-                    WHEN campaign.state IN ('cancelling', 'cancelled') THEN 'cancelled'
-                    WHEN COALESCE((SELECT contact.status FROM mailer_contact contact
-                                   WHERE contact.id = row.contact_id), '') <> 'subscribed'
-                        THEN 'suppressed'
-                    WHEN (SELECT never.id FROM mailer_suppression never
-                          WHERE never.email = row.email
-                            AND never.workspace_id = campaign.workspace_id) IS NOT NULL
-                        THEN 'suppressed'
-                    ELSE 'queued' END,
-                token = NULL, lease_until = NULL, updated_at = now()
+            UPDATE campaigns_delivery AS row SET status = 'suppressed', updated_at = now()
             FROM campaigns_campaign AS campaign
             WHERE campaign.id = %(campaign)s AND row.campaign_id = %(campaign)s
-              AND row.contact_id = ANY(%(contacts)s)
-              AND row.token = %(token)s AND row.status = 'claimed'
+              AND row.contact_id = ANY(%(contacts)s) AND row.status = 'queued'
+              AND (COALESCE((SELECT contact.status FROM mailer_contact contact
+                             WHERE contact.id = row.contact_id), '') <> 'subscribed'
+                   OR (SELECT never.id FROM mailer_suppression never
+                       WHERE never.email = row.email
+                         AND never.workspace_id = campaign.workspace_id) IS NOT NULL)
             """,
-            {"campaign": campaign_id, "token": token, "contacts": contact_ids},
+            {"campaign": campaign_id, "contacts": contact_ids},
         )
 
 
@@ -325,19 +313,23 @@ def renew(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> Non
             """
             UPDATE campaigns_delivery SET lease_until = now() + %s
             WHERE campaign_id = %s AND contact_id = ANY(%s) AND token = %s
-              AND status IN ('claimed', 'handing_off')
+              AND status = 'handing_off'
             """,
             [_LEASE, campaign_id, list(contact_ids), token],
         )
 
 
 def settle(
-    campaign_id: int, token: uuid.UUID, results: Sequence[Result], relay_id: int | None = None
+    campaign_id: int,
+    token: uuid.UUID | None,
+    results: Sequence[Result],
+    relay_id: int | None = None,
 ) -> None:
     """Write what the server said. A row that the sweeper gave up meanwhile is still ours to tell.
 
-    What would be tried again ends where the campaign was cancelled. A row that is not held under
-    the token any more is an incident: logged, left as it is.
+    Without a token: of rows claimed in this transaction, which are not handed off. What would be
+    tried again ends where the campaign was cancelled. A row that is not held under the token any
+    more is an incident: logged, left as it is.
     """
     with _cursor() as cursor:
         cursor.execute(
@@ -360,7 +352,7 @@ def settle(
                             IN ('cancelling', 'cancelled')
                         THEN 'cancelled'
                     ELSE new.status END,
-                attempts = row.attempts - (row.status <> 'claimed' AND new.status = 'deferred'
+                attempts = row.attempts - (row.status <> 'queued' AND new.status = 'deferred'
                                            AND COALESCE(new.stage, '') = '')::int,
                 stage = COALESCE(new.stage, ''), code = new.code,
                 reply = COALESCE(new.reply, ''), fault = COALESCE(new.fault, ''),
@@ -369,7 +361,8 @@ def settle(
                 updated_at = now()
             FROM new
             WHERE row.campaign_id = new.campaign_id AND row.contact_id = new.contact_id
-              AND row.token = %(token)s AND row.status IN ('claimed', 'handing_off', 'unknown')
+              AND row.token IS NOT DISTINCT FROM %(token)s
+              AND row.status IN ('queued', 'handing_off', 'unknown')
             """,
             {
                 "campaign": campaign_id,
@@ -405,7 +398,7 @@ def _text(reply: str) -> str:
 
 
 def expire_leases() -> int:
-    """Take back what dead processes held: claimed rows are queued again, hand-offs are unknown.
+    """What dead processes were handing over is unknown; how many rows.
 
     The token stays on an unknown row: should its process live after all, it can still settle it.
     """
@@ -426,21 +419,15 @@ def _expire_some() -> int:
         cursor.execute(
             """
             WITH expired AS MATERIALIZED (  -- never waits for a lock, so it cannot deadlock
-                SELECT campaign_id, contact_id, status = 'claimed' AS untouched
-                FROM campaigns_delivery
+                SELECT campaign_id, contact_id FROM campaigns_delivery
                 WHERE lease_until < now()
                 ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
-            SET status = CASE WHEN untouched THEN 'queued'
-                    WHEN row.opened_at IS NOT NULL THEN 'sent'  -- it was read before this was seen
+            SET status = CASE WHEN row.opened_at IS NOT NULL THEN 'sent'  -- somebody has read it
                     ELSE 'unknown' END,
-                token = CASE WHEN NOT untouched THEN token END,
-                stage = CASE WHEN untouched THEN stage ELSE '' END,
-                code = CASE WHEN untouched THEN code END,
-                fault = CASE WHEN untouched THEN fault ELSE '' END,
-                reply = CASE WHEN untouched THEN reply
-                        ELSE 'The process that was sending it died; it may have been accepted.' END,
+                stage = '', code = NULL, fault = '',
+                reply = 'The process that was sending it died; it may have been accepted.',
                 lease_until = NULL, updated_at = now()
             FROM expired
             WHERE row.campaign_id = expired.campaign_id AND row.contact_id = expired.contact_id
@@ -497,15 +484,31 @@ def queue_again(campaign_id: int, contact_id: int) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def cancel_waiting(campaign_id: int) -> int:
-    """End the rows that no process holds."""
+def cancel_waiting(campaign_id: int, seconds: float = float("inf")) -> None:
+    """End the rows that wait, chunk by chunk, for about so long; a repetition ends the rest."""
+    until = time.monotonic() + seconds
+    while _cancel_some(campaign_id) == CHUNK and time.monotonic() < until:
+        pass
+
+
+def _cancel_some(campaign_id: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH queued AS MATERIALIZED (  -- in the order of its index
+                SELECT contact_id FROM campaigns_delivery
+                WHERE campaign_id = %(campaign)s AND status = 'queued'
+                ORDER BY provider, contact_id LIMIT %(chunk)s FOR UPDATE
+            ), deferred AS MATERIALIZED (
+                SELECT contact_id FROM campaigns_delivery
+                WHERE campaign_id = %(campaign)s AND status = 'deferred'
+                LIMIT %(chunk)s - (SELECT count(*) FROM queued) FOR UPDATE
+            )
             UPDATE campaigns_delivery SET status = 'cancelled', updated_at = now()
-            WHERE campaign_id = %s AND status IN ('queued', 'deferred')
+            WHERE campaign_id = %(campaign)s AND contact_id = ANY(ARRAY(
+                SELECT contact_id FROM queued UNION ALL SELECT contact_id FROM deferred))
             """,
-            [campaign_id],
+            {"campaign": campaign_id, "chunk": CHUNK},
         )
         return int(cursor.rowcount)
 

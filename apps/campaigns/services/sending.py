@@ -1,4 +1,7 @@
-"""Sending: claim rows, compose, look once more, hand over by SMTP, write what the server said."""
+"""Sending: claim rows, compose, look once more, hand over by SMTP, write what the server said.
+
+From the claim to the last look is one transaction; SMTP begins when it is committed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from functools import partial
 
 from cryptography.fernet import InvalidToken
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext_lazy as _
@@ -49,6 +53,8 @@ LONGEST_DELAY = timedelta(hours=4)
 FIRST_DELAY_AFTER_BREAK = timedelta(seconds=10)
 # Until another process gives up its connections to a provider.
 SEAT_WAIT_SECONDS = 1.0
+# While other processes hold all rows that are still queued.
+OTHERS_SECONDS = 0.02
 # How often to look whether too much goes wrong.
 WATCH_SECONDS = 1.0
 # So many refusals of the sender in a group, and more than half of it, are no accident.
@@ -74,15 +80,14 @@ def send_batch(campaign_id: int) -> bool:
 
 
 def send_one(campaign_id: int, contact_id: int) -> None:
-    """Send one queued row, for a retry that a person asked for."""
+    """Send one queued row, for a retry that a person asked for; should there be no way now, the
+    campaign's other turns find it."""
     campaign = _campaign(campaign_id)
     if campaign is None:
         return
-    token = uuid.uuid4()
-    rows = ledger.claim_one(campaign_id, contact_id, token)
-    if rows:
-        row = Delivery.objects.filter(campaign=campaign_id, contact=contact_id)
-        Slice(campaign).send_claimed(token, row.values_list("provider", flat=True)[0], rows)
+    row = Delivery.objects.filter(campaign=campaign_id, contact=contact_id)
+    for provider in row.values_list("provider", flat=True):
+        Slice(campaign).send_one(contact_id, provider)
     ledger.finish(campaign_id)
 
 
@@ -94,13 +99,14 @@ def _campaign(campaign_id: int) -> Campaign | None:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Claimed rows of one provider on their way. Two threads may have to do with it."""
+    """Up to `size` rows of one provider on their way. Two threads may have to do with it."""
 
     route: Route
     limits: Limits
     seats: Seats
     token: uuid.UUID
     provider: str
+    size: int
 
 
 class Slice:
@@ -127,17 +133,11 @@ class Slice:
             if self._faulty:
                 self._watch()
 
-    def send_claimed(self, token: uuid.UUID, provider: str, rows: Sequence[Claimed]) -> None:
-        """Send rows that are claimed under the token; where there is no way they go back."""
-        if self._find_way():
-            granted = self._limits.take(provider, len(rows)).granted
-            seats = self._limits.seats(provider, granted)
-            if granted == len(rows) and seats.number:
-                self._send(token, provider, rows, seats)
-                return
-            self._limits.give_back(provider, granted)
-            seats.release()
-        ledger.settle(self._campaign.pk, token, [_not_begun(row.contact_id) for row in rows])
+    def send_one(self, contact_id: int, provider: str) -> None:
+        """Where the limits allow no letter now, the row stays queued."""
+        group = self._group(provider, 1) if self._find_way() else None
+        if isinstance(group, Group):
+            self._send(group, partial(ledger.claim_one, self._campaign.pk, contact_id))
 
     def _find_way(self) -> bool:
         """The letter and a route; what only a person can mend pauses the campaign."""
@@ -170,39 +170,31 @@ class Slice:
         campaign = self._campaign
         size = SMALLEST_GROUP
         waits: dict[str, float] = {}
+        found: list[str] = []
         while time.monotonic() < self._until:
-            found = ledger.queued_providers(campaign.pk)
+            found = found or ledger.queued_providers(campaign.pk)
             if not found:
                 ledger.finish(campaign.pk)
                 return False
             able = [one for one in found if one not in {*campaign.paused_providers, *waits}]
             if not able:
                 return self._wait_for_limits(waits)
+            claimed = 0
             for provider in able:
                 started = time.monotonic()
                 if started >= self._until:
                     break
-                grant = self._limits.take(provider, size)
-                if not grant.granted:
-                    waits[provider] = grant.retry_after
+                group = self._group(provider, size)
+                if not isinstance(group, Group):
+                    waits[provider] = group
                     continue
-                seats = self._limits.seats(provider, self._route.max_connections)
-                if not seats.number:
-                    self._limits.give_back(provider, grant.granted)
-                    waits[provider] = SEAT_WAIT_SECONDS
-                    continue
-                token = uuid.uuid4()
-                rows = ledger.claim(campaign.pk, token, grant.granted, provider)
-                self._limits.give_back(provider, grant.granted - len(rows))
-                if not rows:
-                    seats.release()
-                    # Another process took them, or the campaign was paused.
-                    if not self._is_sending():
-                        return False
-                    continue
-                if not self._send(token, provider, rows, seats):
+                rows = self._send(group, partial(ledger.claim, campaign.pk, provider, group.size))
+                if rows is None:
                     self._key = uuid.uuid4().hex
                     return self._find_route()
+                claimed += rows
+                if rows < group.size:
+                    found = []  # look again: this one may have no more
                 if self._faulty and time.monotonic() >= self._watch_at:
                     self._watch()
                 took = time.monotonic() - started
@@ -210,7 +202,22 @@ class Slice:
                     size = min(size * 2, GROUP)
                 elif took > GROUP_SECONDS * 2:
                     size = max(size // 2, SMALLEST_GROUP)
+            if not (claimed or self._is_sending()):
+                return False
+            if not claimed and not waits:
+                time.sleep(OTHERS_SECONDS)
         return True
+
+    def _group(self, provider: str, size: int) -> Group | float:
+        """Room for up to `size` letters to a provider, or in how many seconds to ask again."""
+        grant = self._limits.take(provider, size)
+        if not grant.granted:
+            return grant.retry_after
+        seats = self._limits.seats(provider, min(self._route.max_connections, grant.granted))
+        if not seats.number:
+            self._limits.give_back(provider, grant.granted)
+            return SEAT_WAIT_SECONDS
+        return Group(self._route, self._limits, seats, uuid.uuid4(), provider, grant.granted)
 
     def _wait_for_limits(self, waits: dict[str, float]) -> bool:
         """Wait for a limit that ends soon, unless other work is in the queue."""
@@ -226,43 +233,49 @@ class Slice:
         self._campaign.refresh_from_db(fields=["state", "paused_providers"])
         return self._campaign.state == Campaign.State.SENDING
 
-    def _send(self, token: uuid.UUID, provider: str, rows: Sequence[Claimed], seats: Seats) -> bool:
-        """Take claimed rows to their next status; False where the relay cannot be reached."""
-        group = Group(self._route, self._limits, seats, token, provider)
+    def _send(self, group: Group, claim: Callable[[], list[Claimed]]) -> int | None:
+        """Take queued rows to their next status; how many, or None where the relay cannot be
+        reached."""
         try:
-            handover = self._prepare(group, rows)
+            rows, handover = self._take(group, claim)
             if not handover.contact_ids:
-                seats.release()
-                return True
+                group.seats.release()
+                return rows
             future = self._hand_over(group, handover)
         except BaseException:
-            seats.release()
+            group.seats.release()
             raise
         # Asked before what is told and left: what comes after that is the thread's to write.
         done = future.done()
         try:
             left = handover.left()
-            group.limits.give_back(provider, len(left))
+            group.limits.give_back(group.provider, len(left))
             self._faulty |= self._record(group, handover, left)
         finally:
             if done:
-                seats.release()
+                group.seats.release()
             else:
                 connections.sender().see_out(
                     future,
                     renew=partial(self._renew, group, handover.contact_ids),
                     finish=partial(self._record_rest, group, handover),
                 )
-        return not done or self._reached(group, handover)
+        return rows if not done or self._reached(group, handover) else None
 
-    def _prepare(self, group: Group, rows: Sequence[Claimed]) -> Handover:
-        """The letters that may go; the other rows are settled."""
-        ready, settled = self._compose(rows)
-        if settled:
-            ledger.settle(self._campaign.pk, group.token, settled)
-        may_go = ledger.hand_off(self._campaign.pk, group.token, [one.contact_id for one in ready])
-        group.limits.give_back(group.provider, len(rows) - len(may_go))
-        return Handover(one for one in ready if one.contact_id in may_go)
+    def _take(self, group: Group, claim: Callable[[], list[Claimed]]) -> tuple[int, Handover]:
+        """How many rows there were, and the letters that may go, committed as being handed over.
+
+        The other rows are settled or stay queued.
+        """
+        with transaction.atomic():
+            rows = claim()
+            ready, settled = self._compose(rows)
+            if settled:
+                ledger.settle(self._campaign.pk, None, settled)
+            contact_ids = [one.contact_id for one in ready]
+            may_go = ledger.hand_off(self._campaign.pk, group.token, contact_ids) if ready else []
+        group.limits.give_back(group.provider, group.size - len(may_go))
+        return len(rows), Handover(one for one in ready if one.contact_id in may_go)
 
     def _hand_over(self, group: Group, handover: Handover) -> Future[None]:
         """Until all is told, or the slice is over and a moment more."""

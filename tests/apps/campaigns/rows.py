@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from apps.campaigns import selectors
@@ -33,18 +35,31 @@ def row_of(campaign: Campaign, contact: Contact) -> Delivery:
     return Delivery.objects.get(campaign=campaign, contact=contact)
 
 
-def held(campaign: Campaign, *, handed: bool = False, limit: int = 10) -> uuid.UUID:
+def claim(campaign: Campaign, limit: int = 10) -> list[int]:
+    """The contacts whose rows could be claimed; they are free again."""
+    with transaction.atomic():
+        return [row.contact_id for row in ledger.claim(campaign.pk, OTHER, limit)]
+
+
+def held(campaign: Campaign, *, limit: int = 10) -> uuid.UUID:
+    """The token of rows that are being handed over."""
     token = uuid.uuid4()
-    assert ledger.claim(campaign.pk, token, limit, OTHER)
-    if handed:
-        hand_off(campaign, token)
+    assert hand_off(campaign, token, limit=limit)
     return token
 
 
-def hand_off(campaign: Campaign, token: uuid.UUID) -> set[int]:
-    """Of all rows of the campaign: the ledger has to see for itself which the token holds."""
-    rows = Delivery.objects.filter(campaign=campaign)
-    return ledger.hand_off(campaign.pk, token, list(rows.values_list("contact_id", flat=True)))
+def hand_off(
+    campaign: Campaign,
+    token: uuid.UUID,
+    *,
+    limit: int = 10,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> set[int]:
+    """Claim rows and hand them off, with something happening in between."""
+    with transaction.atomic():
+        rows = ledger.claim(campaign.pk, OTHER, limit)
+        meanwhile()
+        return ledger.hand_off(campaign.pk, token, [row.contact_id for row in rows])
 
 
 def let_leases_end(campaign: Campaign) -> None:

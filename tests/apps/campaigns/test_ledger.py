@@ -4,6 +4,7 @@ import logging
 import threading
 import uuid
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
@@ -19,6 +20,7 @@ from apps.mailer.services import contacts
 from mailkit.providers import OTHER
 from tests.apps.campaigns.rows import (
     PAST,
+    claim,
     hand_off,
     held,
     let_leases_end,
@@ -42,18 +44,21 @@ Status = Delivery.Status
 
 
 def test_claim_takes_queued_rows_of_a_sending_campaign(campaign: Campaign) -> None:
-    waiting = rows_of(campaign, 3)
+    waiting = {contact.pk for contact in rows_of(campaign, 3)}
     for status in Status.values:
         if status != Status.QUEUED:
             rows_of(campaign, 1, status=status)
+    with transaction.atomic():
+        first = {row.contact_id for row in ledger.claim(campaign.pk, OTHER, 2)}
+        assert len(first) == 2
+        assert first <= waiting
+    assert set(claim(campaign)) == waiting  # they were not handed off
     token = uuid.uuid4()
-    assert {row.contact_id for row in ledger.claim(campaign.pk, token, 2, OTHER)} <= {
-        contact.pk for contact in waiting
-    }
-    assert len(ledger.claim(campaign.pk, token, 10, OTHER)) == 1
-    assert ledger.claim(campaign.pk, token, 10, OTHER) == []
-    row = row_of(campaign, waiting[0])
-    assert (row.status, row.token) == ("claimed", token)
+    assert hand_off(campaign, token) == waiting
+    assert claim(campaign) == []
+    row = Delivery.objects.filter(campaign=campaign, token=token).first()
+    assert row is not None
+    assert row.status == Status.HANDING_OFF
     assert row.lease_until is not None
     assert row.lease_until > timezone.now()
 
@@ -62,7 +67,7 @@ def test_claim_takes_queued_rows_of_a_sending_campaign(campaign: Campaign) -> No
 def test_claim_takes_nothing_in_any_other_state(workspace: Workspace, state: str) -> None:
     campaign = make_campaign(workspace, state=state)
     rows_of(campaign, 1)
-    assert ledger.claim(campaign.pk, uuid.uuid4(), 10, OTHER) == []
+    assert claim(campaign) == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -73,14 +78,14 @@ def test_workers_that_claim_at_once_never_get_the_same_row(campaign: Campaign) -
     def work() -> list[int]:
         start.wait()
         mine: list[int] = []
-        while rows := ledger.claim(campaign.pk, uuid.uuid4(), 7, OTHER):
-            mine += [row.contact_id for row in rows]
+        while rows := hand_off(campaign, uuid.uuid4(), limit=7):
+            mine += rows
         return mine
 
     workers = [in_thread(work) for _ in range(4)]
     claimed = [contact for worker in workers for contact in worker.result(timeout=20)]
     # Who finds all that is left locked by others gets nothing and stops: no row is lost.
-    left = [row.contact_id for row in ledger.claim(campaign.pk, uuid.uuid4(), 1000, OTHER)]
+    left = claim(campaign, 1000)
     assert len(claimed) + len(left) == 120
     assert len({*claimed, *left}) == 120
 
@@ -89,11 +94,11 @@ def test_workers_that_claim_at_once_never_get_the_same_row(campaign: Campaign) -
 def test_claim_passes_over_what_another_transaction_holds(campaign: Campaign) -> None:
     rows_of(campaign, 4)
     with transaction.atomic():
-        mine = {row.contact_id for row in ledger.claim(campaign.pk, uuid.uuid4(), 2, OTHER)}
-        others = in_thread(ledger.claim, campaign.pk, uuid.uuid4(), 10, OTHER).result(timeout=10)
+        mine = {row.contact_id for row in ledger.claim(campaign.pk, OTHER, 2)}
+        others = in_thread(claim, campaign).result(timeout=10)
     assert len(mine) == 2
     assert len(others) == 2
-    assert mine.isdisjoint(row.contact_id for row in others)
+    assert mine.isdisjoint(others)
 
 
 # The last look
@@ -101,51 +106,71 @@ def test_claim_passes_over_what_another_transaction_holds(campaign: Campaign) ->
 
 def test_hand_off_leaves_out_those_who_said_no_after_the_claim(campaign: Campaign) -> None:
     going, unsubscribed, suppressed, bounced, erased = rows_of(campaign, 5)
-    token = held(campaign)
-    contacts.unsubscribe(contact=unsubscribed, source="test")
-    Suppression.objects.create(
-        workspace=campaign.workspace, email=suppressed.email, reason="manual"
-    )
-    Contact.objects.filter(pk=bounced.pk).update(status="bounced")
     erased_id = erased.pk
-    erased.delete()
-    assert hand_off(campaign, token) == {going.pk}
+
+    def say_no() -> None:
+        contacts.unsubscribe(contact=unsubscribed, source="test")
+        Suppression.objects.create(
+            workspace=campaign.workspace, email=suppressed.email, reason="manual"
+        )
+        Contact.objects.filter(pk=bounced.pk).update(status="bounced")
+        erased.delete()
+
+    assert hand_off(campaign, uuid.uuid4(), meanwhile=say_no) == {going.pk}
     assert statuses(campaign) == {"handing_off": 1, "suppressed": 4}
     gone = Delivery.objects.get(campaign=campaign, contact_id=erased_id)
     assert (gone.token, gone.lease_until, gone.attempts) == (None, None, 0)
     assert row_of(campaign, going).attempts == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_no_that_comes_during_the_last_look_counts_for_what_is_not_handed_off(
+    campaign: Campaign,
+) -> None:
+    """Who ends the waiting rows waits for the claim: it never writes over a hand-off."""
+    (contact,) = rows_of(campaign, 1)
+    with transaction.atomic():
+        assert ledger.claim(campaign.pk, OTHER, 10)
+        suppressing = in_thread(ledger.suppress_waiting, campaign.workspace_id, contact.email)
+        wait_until_blocked()
+        assert ledger.hand_off(campaign.pk, uuid.uuid4(), [contact.pk]) == {contact.pk}
+    assert suppressing.result(timeout=10) == 0
+    assert statuses(campaign) == {"handing_off": 1}
+
+
 def test_hand_off_does_not_heed_another_workspace(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign)
     Suppression.objects.create(workspace=make_workspace(), email=contact.email, reason="manual")
-    assert hand_off(campaign, token) == {contact.pk}
+    assert hand_off(campaign, uuid.uuid4()) == {contact.pk}
 
 
-def test_pause_between_claim_and_hand_off_gives_the_rows_back(campaign: Campaign) -> None:
+def test_pause_between_claim_and_hand_off_leaves_the_rows_queued(campaign: Campaign) -> None:
     rows_of(campaign, 2)
-    token = held(campaign)
-    launch.pause_campaign(campaign=campaign)
-    assert hand_off(campaign, token) == set()
+    pause = partial(launch.pause_campaign, campaign=campaign)
+    assert hand_off(campaign, uuid.uuid4(), meanwhile=pause) == set()
     assert statuses(campaign) == {"queued": 2}
     launch.resume_campaign(campaign=campaign)
-    assert len(ledger.claim(campaign.pk, uuid.uuid4(), 10, OTHER)) == 2
+    assert len(claim(campaign)) == 2
 
 
+@pytest.mark.django_db(transaction=True)
 def test_cancel_ends_waiting_and_claimed_rows_but_not_those_on_their_way(
     campaign: Campaign,
 ) -> None:
     (on_its_way,) = rows_of(campaign, 1)
-    handing = held(campaign, handed=True)
-    rows_of(campaign, 2)
-    claimed = held(campaign)
-    rows_of(campaign, 2)
+    handing = held(campaign)
+    rows_of(campaign, 4)
     rows_of(campaign, 1, status=Status.DEFERRED, next_attempt_at=timezone.now())
     rows_of(campaign, 1, status=Status.SENT)
-    launch.cancel_campaign(campaign=campaign)
+    with transaction.atomic():
+        rows = ledger.claim(campaign.pk, OTHER, 2)
+        cancelling = in_thread(launch.cancel_campaign, campaign=campaign)
+        wait_until_blocked()
+        contact_ids = [row.contact_id for row in rows]
+        assert ledger.hand_off(campaign.pk, uuid.uuid4(), contact_ids) == set()
+    cancelling.result(timeout=10)
+    campaign.refresh_from_db()
     assert campaign.state == State.CANCELLING
-    assert hand_off(campaign, claimed) == set()
     assert not ledger.finish(campaign.pk)
     ledger.settle(campaign.pk, handing, [Result(on_its_way.pk, Status.SENT, "body", 250, "ok")])
     assert ledger.finish(campaign.pk)
@@ -154,30 +179,15 @@ def test_cancel_ends_waiting_and_claimed_rows_but_not_those_on_their_way(
     assert campaign.state == State.CANCELLED
 
 
-def test_hand_off_after_the_lease_was_taken_away_hands_nothing_off(campaign: Campaign) -> None:
-    rows_of(campaign, 1)
-    token = held(campaign)
-    let_leases_end(campaign)
-    assert ledger.expire_leases() == 1
-    held(campaign)
-    assert hand_off(campaign, token) == set()
-    assert statuses(campaign) == {"claimed": 1}
-
-
 # Leases
 
 
-def test_expired_claims_are_queued_and_expired_hand_offs_unknown(campaign: Campaign) -> None:
-    (handed,) = rows_of(campaign, 1, stage="rcpt", code=451, reply="busy")
-    token = held(campaign, handed=True)
-    (claimed,) = rows_of(campaign, 1)
-    held(campaign)
+def test_expired_hand_offs_are_unknown(campaign: Campaign) -> None:
+    (handed,) = rows_of(campaign, 1, stage="rcpt", code=451)
+    token = held(campaign)
     assert ledger.expire_leases() == 0
     let_leases_end(campaign)
-    assert ledger.expire_leases() == 2
-    assert ledger.expire_leases() == 0
-    row = row_of(campaign, claimed)
-    assert (row.status, row.token, row.lease_until) == ("queued", None, None)
+    assert ledger.expire_leases() == 1
     row = row_of(campaign, handed)
     assert (row.status, row.token, row.lease_until) == ("unknown", token, None)
     # What an earlier attempt was told is not the answer to this one.
@@ -193,12 +203,12 @@ def test_leases_of_many_processes_end_at_once(
     held(campaign)
     let_leases_end(campaign)
     assert ledger.expire_leases() == 7
-    assert statuses(campaign) == {"queued": 7}
+    assert statuses(campaign) == {"unknown": 7}
 
 
 def test_renewed_leases_do_not_expire(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     let_leases_end(campaign)
     ledger.renew(campaign.pk, token, [contact.pk])
     assert ledger.expire_leases() == 0
@@ -206,10 +216,10 @@ def test_renewed_leases_do_not_expire(campaign: Campaign) -> None:
 
 def test_an_unknown_row_is_not_sent_again_by_itself(campaign: Campaign) -> None:
     rows_of(campaign, 1)
-    held(campaign, handed=True)
+    held(campaign)
     let_leases_end(campaign)
     monitoring.sweep()
-    assert ledger.claim(campaign.pk, uuid.uuid4(), 10, OTHER) == []
+    assert claim(campaign) == []
     assert statuses(campaign) == {"unknown": 1}
     campaign.refresh_from_db()
     assert campaign.state == State.FINISHED
@@ -219,7 +229,7 @@ def test_an_unknown_row_is_not_sent_again_by_itself(campaign: Campaign) -> None:
 def test_expiry_passes_over_rows_that_are_being_settled(campaign: Campaign) -> None:
     """Else two statements that lock the same rows in two orders would end in a deadlock."""
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     let_leases_end(campaign)
     with transaction.atomic():
         ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
@@ -232,7 +242,7 @@ def test_expiry_passes_over_rows_that_are_being_settled(campaign: Campaign) -> N
 
 def test_settle_writes_the_servers_words(campaign: Campaign) -> None:
     sent, failed, deferred = rows_of(campaign, 3)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     due = timezone.now() + timedelta(minutes=5)
     ledger.settle(
         campaign.pk,
@@ -254,19 +264,20 @@ def test_settle_writes_the_servers_words(campaign: Campaign) -> None:
 
 def test_a_turn_that_did_not_come_is_no_attempt(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1, attempts=3)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     ledger.settle(
         campaign.pk,
         token,
         [Result(contact.pk, Status.DEFERRED, next_attempt_at=timezone.now() + PAST)],
     )
     assert ledger.queue_due(campaign.pk) == 1
-    assert [row.attempts for row in ledger.claim(campaign.pk, uuid.uuid4(), 10, OTHER)] == [3]
+    assert row_of(campaign, contact).attempts == 3
+    assert claim(campaign) == [contact.pk]
 
 
 def test_a_late_answer_settles_a_row_given_up(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     let_leases_end(campaign)
     monitoring.sweep()
     ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
@@ -275,7 +286,7 @@ def test_a_late_answer_settles_a_row_given_up(campaign: Campaign) -> None:
 
 def test_a_late_deferral_opens_the_finished_campaign_again(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     let_leases_end(campaign)
     monitoring.sweep()
     late = Result(contact.pk, Status.DEFERRED, "rcpt", 451, "later", timezone.now() + PAST)
@@ -283,13 +294,13 @@ def test_a_late_deferral_opens_the_finished_campaign_again(campaign: Campaign) -
     monitoring.sweep()
     campaign.refresh_from_db()
     assert (campaign.state, campaign.finished_at) == (State.SENDING, None)
-    assert len(ledger.claim(campaign.pk, uuid.uuid4(), 10, OTHER)) == 1
+    assert len(claim(campaign)) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_nothing_is_tried_again_in_a_cancelled_campaign(campaign: Campaign, when: str) -> None:
     (contact,) = rows_of(campaign, 1)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     later = Result(contact.pk, Status.DEFERRED, "rcpt", 451, "later", timezone.now())
     if when == "after":
         ledger.settle(campaign.pk, token, [later])
@@ -315,11 +326,11 @@ def test_an_answer_under_a_stale_token_changes_nothing_and_is_logged(
     campaign: Campaign, caplog: pytest.LogCaptureFixture
 ) -> None:
     (contact,) = rows_of(campaign, 1)
-    stale = held(campaign, handed=True)
+    stale = held(campaign)
     let_leases_end(campaign)
     ledger.expire_leases()
     assert ledger.queue_again(campaign.pk, contact.pk)
-    fresh = held(campaign, handed=True)
+    fresh = held(campaign)
     with caplog.at_level(logging.ERROR):
         ledger.settle(campaign.pk, stale, [Result(contact.pk, Status.FAILED, "rcpt", 550, "no")])
     assert "1 of 1 results found no row" in caplog.text
@@ -331,7 +342,7 @@ def test_tokens_hold_in_their_own_campaign_only(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
     other = make_campaign(campaign.workspace, state=State.SENDING)
     make_delivery(other, contact)
-    token = held(campaign, handed=True)
+    token = held(campaign)
     ledger.settle(other.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
     assert statuses(other) == {"queued": 1}
     assert statuses(campaign) == {"handing_off": 1}
@@ -374,7 +385,7 @@ def test_suppression_reaches_waiting_rows_of_that_person_alone(campaign: Campaig
 @pytest.mark.parametrize("status", Status.values)
 def test_a_campaign_finishes_only_when_every_row_is_final(campaign: Campaign, status: str) -> None:
     rows_of(campaign, 1, status=Status.SENT)
-    held_by_a_process = status in {"claimed", "handing_off"}
+    held_by_a_process = status == "handing_off"
     lease = timezone.now() + ledger.LEASE if held_by_a_process else None
     rows_of(campaign, 1, status=status, lease_until=lease)
     assert ledger.finish(campaign.pk) is (status not in Delivery.IN_MOTION)

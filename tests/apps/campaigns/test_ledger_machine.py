@@ -25,7 +25,6 @@ from apps.campaigns.services.retry import retry_delivery
 from apps.mailer.models import Contact, Suppression
 from apps.mailer.services import contacts
 from core.errors import Conflict
-from mailkit.providers import OTHER
 from tests.apps.campaigns.rows import (
     PAST,
     hand_off,
@@ -48,7 +47,6 @@ class Worker:
 
     def __init__(self) -> None:
         self.token: uuid.UUID | None = None
-        self.claimed: set[int] = set()
         self.handed: set[int] = set()
 
     def forget(self) -> None:
@@ -84,34 +82,29 @@ class LedgerMachine(RuleBasedStateMachine):
     def state(self) -> str:
         return Campaign.objects.values_list("state", flat=True).get()
 
-    @rule(number=workers)
-    def claim(self, number: int) -> None:
+    @rule(number=workers, meanwhile=st.sampled_from(["", "no", "pause", "retry"]), who=people)
+    def take(self, number: int, meanwhile: str, who: int) -> None:
+        """Claim and hand off, with something happening in between."""
         worker = self.pair[number]
-        if worker.token is None:
-            token = uuid.uuid4()
-            worker.claimed = {
-                row.contact_id for row in ledger.claim(self.campaign.pk, token, 2, OTHER)
-            }
-            worker.token = token if worker.claimed else None
+        if worker.token is not None:
+            return
 
-    @rule(number=workers)
-    def hand_off(self, number: int) -> None:
-        worker = self.pair[number]
-        if worker.token:
-            going = hand_off(self.campaign, worker.token)
-            assert going <= worker.claimed
-            assert not going & self.said_no
-            assert not going or self.state == State.SENDING
-            worker.claimed = set()
-            worker.handed |= going
-            self.reached.update(going)
-            if not worker.handed:
-                worker.forget()
+        def happen() -> None:
+            match meanwhile:
+                case "no":
+                    self.say_no(who)
+                case "pause":
+                    self.pause_or_resume(paused=True)
+                case "retry":
+                    self.retry(who)
 
-    @rule(number=workers)
-    def take(self, number: int) -> None:
-        self.claim(number)
-        self.hand_off(number)
+        token = uuid.uuid4()
+        going = hand_off(self.campaign, token, limit=2, meanwhile=happen)
+        assert not going & self.said_no
+        assert not going or self.state == State.SENDING
+        self.reached.update(going)
+        if going:
+            worker.token, worker.handed = token, going
 
     @rule(number=workers, status=st.sampled_from(["sent", "deferred", "failed", "unknown"]))
     def settle(self, number: int, status: str) -> None:
@@ -185,7 +178,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_holds_what_waits_or_is_over(self) -> None:
-        loose = Delivery.objects.exclude(status__in=["claimed", "handing_off", "unknown"])
+        loose = Delivery.objects.exclude(status__in=["handing_off", "unknown"])
         assert not loose.exclude(token=None).exists()
         assert not loose.exclude(lease_until=None).exists()
 
@@ -197,8 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.die(number)
         for _round in range(len(self.contacts) + 1):
             monitoring.sweep()
-            self.claim(0)
-            self.hand_off(0)
+            self.take(0, "", 0)
             self.settle(0, "sent")
         monitoring.sweep()
         assert self.state in {State.FINISHED, State.CANCELLED}

@@ -40,7 +40,7 @@ def test_partitions_are_made_ahead(workspace: Workspace) -> None:
         assert not partitions.ensure_partition(campaign.pk)
         contact = make_contact(workspace)
         make_delivery(campaign, contact)
-        token = held(campaign, handed=True)
+        token = held(campaign)
         ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
         assert ledger.finish(campaign.pk)
     assert partitions.ensure_next_partitions() == 1
@@ -113,7 +113,7 @@ def insert_rows(campaign: Campaign, number: int, status: str) -> None:
         cursor.execute(
             "INSERT INTO campaigns_delivery (campaign_id, contact_id, email, status, "
             "next_attempt_at, lease_until) SELECT campaign, n, email, status, now(), "
-            "CASE status WHEN 'claimed' THEN now() END "
+            "CASE status WHEN 'handing_off' THEN now() END "
             f"FROM (SELECT {campaign.pk} AS campaign, n, 'a@b.test' AS email, {status} AS status "
             f"FROM generate_series(1, {number}) n) AS rows"
         )
@@ -133,20 +133,20 @@ def test_rows_are_found_by_indexes_whatever_the_statistics_say(
         insert_rows(
             campaign,
             20_000,
-            "CASE n % 200 WHEN 0 THEN 'deferred' WHEN 1 THEN 'claimed' "
+            "CASE n % 200 WHEN 0 THEN 'deferred' WHEN 1 THEN 'handing_off' "
             "ELSE CASE WHEN n < 5000 THEN 'sent' ELSE 'queued' END END",
         )
         if statistics == "fresh":
             cursor.execute("ANALYZE campaigns_delivery")
     token = uuid.uuid4()
-    plan = plan_of(ledger.claim, campaign.pk, token, 50, OTHER)
+    plan = plan_of(ledger.claim, campaign.pk, OTHER, 50)
     # The partial index of the queued rows has the order of the claim.
     assert "using campaigns_delivery_p3000_campaign_id_provider_contact_id_idx" in plan, plan
     assert "Sort" not in plan, plan
     ids = list(range(5002, 5052))
     results = [Result(number, Status.SENT, "body", 250, "ok") for number in ids]
     held_rows: list[tuple[Any, tuple[Any, ...]]] = [
-        (ledger.claim, (campaign.pk, token, 50, OTHER)),
+        (ledger.claim, (campaign.pk, OTHER, 50)),
         (ledger.hand_off, (campaign.pk, token, ids)),
         (ledger.renew, (campaign.pk, token, ids)),
         (ledger.settle, (campaign.pk, token, results)),

@@ -99,7 +99,6 @@ def test_the_sweeper_ends_rows_that_came_back_after_the_cancellation(
     workspace: Workspace, store: redis.Redis
 ) -> None:
     campaign = make_campaign(workspace, state=State.CANCELLING)
-    add_row(campaign, status="claimed", lease_until=timezone.now() - LONG_AGO)
     add_row(campaign, status="deferred", next_attempt_at=timezone.now() + LONG_AGO)
     add_row(campaign, status="queued")
     monitoring.sweep()
@@ -175,7 +174,7 @@ def test_waiting_for_the_next_attempt_is_no_standstill(
 
 def test_a_cancellation_that_stands_still_is_ended(workspace: Workspace) -> None:
     campaign = make_campaign(workspace, state=State.CANCELLING)
-    add_row(campaign, status="claimed", lease_until=timezone.now() - LONG_AGO)
+    add_row(campaign, status="handing_off", lease_until=timezone.now() - LONG_AGO)
     monitoring.note_progress()
     Campaign.objects.update(moved_at=timezone.now() - LONG_AGO)
     assert monitoring.restart_stuck_campaigns() == 1

@@ -70,15 +70,12 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
             ledger.snapshot(self.campaign.pk)
 
         @rule(provider=st.sampled_from(PROVIDERS), limit=st.integers(1, 4))
-        def claim(self, provider: str, limit: int) -> None:
+        def hand_off(self, provider: str, limit: int) -> None:
             token = uuid.uuid4()
-            rows = ledger.claim(self.campaign.pk, token, limit, provider)
-            self.held.append((token, [row.contact_id for row in rows]))
-
-        @rule()
-        def hand_off(self) -> None:
-            for token, contacts in self.held:
-                ledger.hand_off(self.campaign.pk, token, contacts)
+            with transaction.atomic():
+                rows = ledger.claim(self.campaign.pk, provider, limit)
+                contacts = [row.contact_id for row in rows]
+                self.held.append((token, list(ledger.hand_off(self.campaign.pk, token, contacts))))
 
         @rule(data=st.data())
         def settle(self, data: st.DataObject) -> None:
@@ -140,7 +137,7 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
             if provider != "other":
                 # What is counted of an open stays with the provider that it came from.
                 rows = rows.filter(opened_at=None)
-            held = status in {"claimed", "handing_off"}
+            held = status == "handing_off"
             rows.update(
                 status=status,
                 provider=provider,
@@ -202,10 +199,10 @@ def test_processes_at_once_lose_no_count(workspace: Workspace) -> None:
         with psycopg.connect(url, autocommit=True) as own:
             for _ in range(150):
                 contact = chance.choice(contacts)
-                status = chance.choice(["queued", "claimed", "sent", "deferred", "failed"])
+                status = chance.choice(["queued", "handing_off", "sent", "deferred", "failed"])
                 own.execute(
                     "UPDATE campaigns_delivery SET status = %s, fault = %s, "
-                    "lease_until = CASE WHEN %s = 'claimed' THEN now() END "
+                    "lease_until = CASE WHEN %s = 'handing_off' THEN now() END "
                     "WHERE campaign_id = %s AND contact_id = %s",
                     [status, chance.choice(FAULTS), status, campaign.pk, contact],
                 )
@@ -275,7 +272,7 @@ def test_what_is_polled_reads_the_same_few_pages_however_large_the_ledger(
             [campaign.pk],
         )
         cursor.execute(
-            "UPDATE campaigns_delivery SET status = 'claimed', lease_until = now() "
+            "UPDATE campaigns_delivery SET status = 'handing_off', lease_until = now() "
             "WHERE campaign_id = %s AND contact_id <= 30",
             [campaign.pk],
         )
@@ -288,7 +285,7 @@ def test_what_is_polled_reads_the_same_few_pages_however_large_the_ledger(
 
     with connection.execute_wrapper(explained):
         counts = selectors.status_counts(campaign)
-    assert (counts["claimed"], counts["sent"], counts["queued"]) == (30, 2499, 47471)
+    assert (counts["handing_off"], counts["sent"], counts["queued"]) == (30, 2499, 47471)
     assert len(statements) == 1
     with connection.cursor() as cursor:
         cursor.execute(
