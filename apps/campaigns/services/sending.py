@@ -5,6 +5,7 @@ From the claim to the last look is one transaction; SMTP begins when it is commi
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import uuid
@@ -16,7 +17,7 @@ from functools import partial
 
 from cryptography.fernet import InvalidToken
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext_lazy as _
@@ -40,6 +41,8 @@ from core.errors import AppError
 from mailkit.smtp import faults
 from mailkit.smtp.outcomes import Accepted, Broken
 
+logger = logging.getLogger(__name__)
+
 # The most letters that a process has in the ledger as being handed over.
 GROUP = 100
 SMALLEST_GROUP = 10
@@ -55,6 +58,9 @@ FIRST_DELAY_AFTER_BREAK = timedelta(seconds=10)
 SEAT_WAIT_SECONDS = 1.0
 # While other processes hold all rows that are still queued.
 OTHERS_SECONDS = 0.02
+# How long, and how often, to try to write answers while the database is away.
+SETTLE_SECONDS = 60.0
+SETTLE_AGAIN_SECONDS = 0.5
 # How often to look whether too much goes wrong.
 WATCH_SECONDS = 1.0
 # So many refusals of the sender in a group, and more than half of it, are no accident.
@@ -315,7 +321,7 @@ class Slice:
         results = [result_of(row, outcome, retry_for) for row, outcome in told]
         results += [_not_begun(row.contact_id) for row in left]
         if results:
-            ledger.settle(self._campaign.pk, group.token, results, group.route.relay_id)
+            self._settle(group, results)
         if throttled:
             group.limits.throttled(group.provider, throttled, number)
         group.limits.succeeded(group.provider, number - len(faulty))
@@ -323,6 +329,21 @@ class Slice:
         if bounced:
             contacts.mark_bounced(self._campaign.workspace, bounced)
         return bool(faulty)
+
+    def _settle(self, group: Group, results: Sequence[Result]) -> None:
+        """Write answers that only this process knows: a database that is away is waited for."""
+        until = time.monotonic() + SETTLE_SECONDS
+        while True:
+            try:
+                ledger.settle(self._campaign.pk, group.token, results, group.route.relay_id)
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > until:
+                    raise
+                logger.warning("answers could not be written, trying again: %s", error)
+                connection.close()
+                time.sleep(SETTLE_AGAIN_SECONDS)
+            else:
+                return
 
     def _record_rest(self, group: Group, handover: Handover) -> None:
         """What a slow server said at last, or did not say; in a thread of its own."""

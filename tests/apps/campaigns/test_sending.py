@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import redis
 from django.conf import LazySettings
+from django.db import connection
 from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.campaigns import letters, tasks, tokens
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import connections, launch, monitoring, sending
+from apps.campaigns.services import connections, launch, ledger, monitoring, sending
 from apps.mailer.models import Contact
 from mailkit.smtp.pool import Pool
 from tests.apps.campaigns.letters_out import (
@@ -286,6 +287,28 @@ def test_what_a_dead_process_was_handing_over_is_unknown_and_stays_so(
     send_all(campaign)
     assert statuses(campaign) == {"unknown": 3}
     assert sandbox.messages == []
+
+
+def test_answers_outlast_a_database_that_is_away(
+    campaign: Campaign, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_many(campaign, 3)
+    monkeypatch.setattr(sending, "SETTLE_AGAIN_SECONDS", 0.01)
+    settle, tries = ledger.settle, []
+
+    def settle_in_the_end(*args: Any) -> None:
+        tries.append(args)
+        if len(tries) == 1:
+            # As a server that stops at once does: the statement fails with its connection.
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        settle(*args)
+
+    monkeypatch.setattr(ledger, "settle", settle_in_the_end)
+    send_all(campaign)
+    assert len(tries) == 2
+    assert statuses(campaign) == {"sent": 3}
+    assert len(sandbox.messages) == 3
 
 
 def test_what_a_process_claimed_that_dies_before_the_hand_off_is_sent_by_another(

@@ -1,0 +1,126 @@
+"""Contacts, their fields and lists."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import F, Func, Q, Value
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import Workspace
+
+
+class Verdict(models.TextChoices):
+    VALID = "valid", _("Valid")
+    RISKY = "risky", _("Risky")
+    INVALID = "invalid", _("Invalid")
+    UNKNOWN = "unknown", _("Unknown")
+
+
+class ContactList(models.Model):
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="lists")
+    name = models.CharField(_("name"), max_length=100)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="list_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ContactField(models.Model):
+    """A custom field of the workspace's contacts; `key` is its merge field.
+
+    Contacts keep every value as text: numbers with a point, dates as 2026-01-31, `yes` or `no`.
+    """
+
+    class Kind(models.TextChoices):
+        TEXT = "text", _("Text")
+        NUMBER = "number", _("Number")
+        DATE = "date", _("Date")
+        YES_NO = "yes_no", _("Yes or no")
+        CHOICE = "choice", _("Choice")
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="contact_fields")
+    key = models.CharField(max_length=40)
+    label = models.CharField(max_length=100)
+    kind = models.CharField(max_length=6, choices=Kind, default=Kind.TEXT, db_default=Kind.TEXT)
+    choices = ArrayField(models.CharField(max_length=100), default=list, db_default=[])
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="contact_field_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Contact(models.Model):
+    """One address of a workspace. `check_due_at` is set while a check of it is due or running."""
+
+    class Status(models.TextChoices):
+        SUBSCRIBED = "subscribed", _("Subscribed")
+        UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+        BOUNCED = "bounced", _("Bounced")
+        COMPLAINED = "complained", _("Complained")
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="contacts")
+    email = models.CharField(_("email"), max_length=254)
+    domain = models.GeneratedField(
+        expression=Func(F("email"), Value("@"), Value(-1), function="split_part"),
+        output_field=models.CharField(max_length=254),
+        db_persist=True,
+    )
+    first_name = models.CharField(_("first name"), max_length=500, blank=True, default="")
+    last_name = models.CharField(_("last name"), max_length=500, blank=True, default="")
+    fields = models.JSONField(default=dict)
+    tags = ArrayField(models.CharField(max_length=50), default=list, db_default=[])
+    status = models.CharField(max_length=12, choices=Status, default=Status.SUBSCRIBED)
+    lists = models.ManyToManyField(ContactList, through="ListMember", related_name="contacts")
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    verdict = models.CharField(max_length=8, choices=Verdict, blank=True, default="")
+    reason = models.CharField(max_length=40, blank=True, default="")
+    evidence = models.JSONField(default=dict)
+    verified_at = models.DateTimeField(null=True)
+    verification = models.ForeignKey("Verification", models.SET_NULL, null=True)
+    check_due_at = models.DateTimeField(null=True)
+    check_attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "email"], name="contact_email_unique"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["check_due_at"],
+                name="contact_check_due",
+                condition=Q(check_due_at__isnull=False),
+            ),
+            models.Index(
+                fields=["verification", "domain"],
+                name="contact_check_pending",
+                condition=Q(check_due_at__isnull=False),
+            ),
+            models.Index(fields=["workspace", "-id"], name="contact_newest"),
+            GinIndex(fields=["tags"], name="contact_tags"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class ListMember(models.Model):
+    pk = models.CompositePrimaryKey("list_id", "contact_id")
+    list = models.ForeignKey(ContactList, models.CASCADE, related_name="memberships")
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="memberships")
+    created_at = models.DateTimeField(default=timezone.now, db_default=Func(function="now"))

@@ -1,0 +1,39 @@
+"""Addresses that are never mailed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import Workspace
+
+
+class Suppression(models.Model):
+    """An address that the workspace never mails, whatever its lists say."""
+
+    class Reason(models.TextChoices):
+        UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+        BOUNCED = "bounced", _("Bounced")
+        COMPLAINED = "complained", _("Complained")
+        MANUAL = "manual", _("Added by hand")
+
+    # The unique constraint has the index. One of the workspace alone would be read whole for
+    # each address where the planner does not know yet how much is suppressed.
+    workspace = models.ForeignKey(
+        Workspace, models.CASCADE, related_name="suppressions", db_index=False
+    )
+    email = models.CharField(_("email"), max_length=254)
+    reason = models.CharField(max_length=12, choices=Reason)
+    source = models.CharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "email"], name="suppression_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
