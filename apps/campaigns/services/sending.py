@@ -44,7 +44,7 @@ from mailkit.smtp.outcomes import Accepted, Broken
 logger = logging.getLogger(__name__)
 
 # The most letters that a process has in the ledger as being handed over.
-GROUP = 100
+GROUP = 200
 SMALLEST_GROUP = 10
 # A group is meant to take about this long: what a slow relay is given at once is little, since
 # all of it is unknown should the process die.

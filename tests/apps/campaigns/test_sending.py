@@ -289,6 +289,7 @@ def test_what_a_dead_process_was_handing_over_is_unknown_and_stays_so(
     assert sandbox.messages == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_answers_outlast_a_database_that_is_away(
     campaign: Campaign, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
