@@ -90,6 +90,12 @@ def usable_at(routes: Sequence[Route]) -> datetime | None:
     return min((route.retry_at or timezone.now() for route in routes), default=None)
 
 
+def login_refused_everywhere(workspace: Workspace) -> bool:
+    """Whether the last thing that each relay in use said was no to our login."""
+    in_use = Relay.objects.filter(workspace=workspace, enabled=True)
+    return not in_use.exclude(failures__gt=0, last_error__startswith="auth: ").exists()
+
+
 def endpoint_of(relay: Relay) -> Endpoint:
     """Raises cryptography.fernet.InvalidToken where the password's key is gone."""
     return Endpoint(

@@ -33,7 +33,13 @@ from apps.mailer.models import Contact
 from apps.mailer.services import contacts
 from apps.senders import stops
 from apps.senders.faults import RELAY_STAGES, fault_of
-from apps.senders.selectors import Route, choose_route, policy_of, routes_of
+from apps.senders.selectors import (
+    Route,
+    choose_route,
+    login_refused_everywhere,
+    policy_of,
+    routes_of,
+)
 from apps.senders.services.limits import Limits, Seats, limits_for
 from apps.senders.services.relays import note_relay
 from core import queues
@@ -129,9 +135,11 @@ class Slice:
 
     def run(self) -> bool:
         """Whether there is more to send at once."""
-        if self._closed_until(self._policy.time_zone) and not self._campaign.recipient_time:
-            return False
-        if not self._find_way() or not connections.sender().has_room(self._route):
+        if (
+            self._is_closed()
+            or not self._find_way()
+            or not connections.sender().has_room(self._route)
+        ):
             return False
         try:
             return self._send_in_turn()
@@ -140,8 +148,10 @@ class Slice:
                 self._watch()
 
     def send_one(self, contact_id: int, provider: str) -> None:
-        """Where the limits allow no letter now, the row stays queued."""
-        group = self._group(provider, 1) if self._find_way() else None
+        """Where the hours or the limits allow no letter now, the row stays queued."""
+        if self._is_closed() or not self._find_way():
+            return
+        group = self._group(provider, 1)
         if isinstance(group, Group):
             self._send(group, partial(ledger.claim_one, self._campaign.pk, contact_id))
 
@@ -367,7 +377,8 @@ class Slice:
         if handover.answered or failure is None:
             return True
         note_relay(group.route.relay_id, fault_of(failure))
-        alone = len(routes_of(self._campaign.workspace)) == 1
+        workspace = self._campaign.workspace
+        alone = len(routes_of(workspace)) == 1 or login_refused_everywhere(workspace)
         if alone and faults.classify(failure).sender_fault:
             launch.pause_by_itself(self._campaign.pk, _refusal(failure))
         return False
@@ -392,6 +403,11 @@ class Slice:
             else:
                 ready.append(Ready(row.contact_id, row.email, message, row.attempts))
         return ready, settled
+
+    def _is_closed(self) -> bool:
+        """Outside the hours that the campaign keeps for all; those of each recipient come later."""
+        closed = self._closed_until(self._policy.time_zone)
+        return closed is not None and not self._campaign.recipient_time
 
     def _closed_until(self, zone: str) -> datetime | None:
         campaign = self._campaign

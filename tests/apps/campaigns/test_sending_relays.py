@@ -250,6 +250,20 @@ def test_a_wrong_password_leaves_the_letters_to_the_other_relay(
     assert len(server.accepted) == 12
 
 
+def test_wrong_passwords_at_all_relays_pause_the_campaign(
+    campaign: Campaign, relay: StartRelay
+) -> None:
+    for _number in range(2):
+        relay({"AUTH": "535 no"}, extensions=[*EXTENSIONS, "AUTH PLAIN"], relay=LOGIN)
+    queue_many(campaign, 3)
+    for _turn in range(20):  # one relay after the other, by lot
+        sending.send_batch(campaign.pk)
+    campaign.refresh_from_db()
+    assert campaign.state == State.PAUSED
+    assert "535 no" in campaign.pause_reason
+    assert not Delivery.objects.filter(attempts__gt=0).exists()
+
+
 def test_a_sender_that_is_refused_for_all_pauses_the_campaign(
     campaign: Campaign, relay: StartRelay
 ) -> None:
