@@ -250,6 +250,7 @@ def test_a_wrong_password_leaves_the_letters_to_the_other_relay(
     assert len(server.accepted) == 12
 
 
+@pytest.mark.django_db(transaction=True)
 def test_wrong_passwords_at_all_relays_pause_the_campaign(
     campaign: Campaign, relay: StartRelay
 ) -> None:
