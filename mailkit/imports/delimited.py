@@ -6,27 +6,27 @@ import csv
 import itertools
 from collections.abc import Callable, Iterator
 
-from .lines import Block, Line, Lines, Record, TextLines
+from .lines import Batch, Block, Line, Lines, PlainRecords, Record, TextLines
 from .table import MAX_LINE, MAX_RECORD_LINES
 
-BATCH = 1000
+LONGEST_BATCH = 1000
 
 Fits = Callable[[list[str]], bool]
 
 
 def record_batches(
     lines: TextLines, *, delimiter: str, quotechar: str, fits: Fits | None = None
-) -> Iterator[list[Record]]:
-    """The same records as `records` gives, in lists: blocks without a fault are read at once."""
+) -> Iterator[Batch]:
+    """The same records as `records` gives, together: blocks without a fault are read at once."""
     careful = records(lines, delimiter=delimiter, quotechar=quotechar, fits=fits)
     while (block := lines.block()) is not None:
         cells = _plain_cells(block, delimiter, quotechar) if block.plain else None
         if cells is not None:
-            yield list(map(Record, range(block.number, block.number + len(cells)), cells))
+            yield PlainRecords(block.number, cells)
             continue
         lines.take_apart(block)
         while lines.pending:
-            yield list(itertools.islice(_while_pending(lines, careful), BATCH))
+            yield list(itertools.islice(_while_pending(lines, careful), LONGEST_BATCH))
 
 
 def _while_pending(lines: Lines, careful: Iterator[Record]) -> Iterator[Record]:

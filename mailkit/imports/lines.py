@@ -32,6 +32,17 @@ class Record(NamedTuple):
     fault: str | None = None
 
 
+class PlainRecords(NamedTuple):
+    """Records without a fault that take a line each, the first of them `line`."""
+
+    line: int
+    cells: list[list[str]]
+
+
+Batch = list[Record] | PlainRecords
+"""Consecutive records."""
+
+
 class Block(NamedTuple):
     """Whole lines: as they stand, and without their ends. `plain`: none has a fault."""
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from .delimited import record_batches
-from .lines import Record, TextLines
+from .lines import Batch, PlainRecords, Record, TextLines
 from .listed import listed_batches
 from .objects import json_batches, json_line_batches
 from .packing import UNREADABLE, Contents, packing_fault
 from .table import MAX_COLUMNS, WORKBOOKS, FileFault, Row, Source
 from .vcards import card_batches
 from .workbook import sheet_batches
-
-Batch = list[Record]
 
 
 def read_rows(
@@ -110,6 +110,10 @@ def text_batches(lines: TextLines, source: Source) -> Iterator[Batch | FileFault
             )
 
 
+# Row's own constructor takes twice as long.
+_row: Callable[[tuple[object, ...]], Row] = functools.partial(tuple.__new__, Row)
+
+
 class _Shape:
     """How many cells a row may have under the source's headers."""
 
@@ -129,6 +133,12 @@ class _Shape:
 
     def rows(self, number: int, batch: Batch) -> list[Row]:
         """The data rows of a batch, numbered from `number` + 1."""
+        if isinstance(batch, PlainRecords):
+            if self._all_fit(batch):
+                numbers, lines = itertools.count(number + 1), itertools.count(batch.line)
+                cells = map(tuple, batch.cells)
+                return list(map(_row, zip(numbers, lines, cells, itertools.repeat(None))))
+            batch = list(map(Record, itertools.count(batch.line), batch.cells))
         rows = []
         for record in batch:
             line, cells, fault = record
@@ -145,6 +155,13 @@ class _Shape:
             number += 1
             rows.append(self._odd_row(number, record))
         return rows
+
+    def _all_fit(self, batch: PlainRecords) -> bool:
+        """Whether each record is a row, by what can be seen without looking at each by itself."""
+        if batch.line <= self._header_line or set(map(len, batch.cells)) != {self._most}:
+            return False
+        firsts = [cells[0] for cells in batch.cells]
+        return all(firsts) and not any(map(str.isspace, firsts))
 
     def _odd_row(self, number: int, record: Record) -> Row:
         cells, fault = record.cells, record.fault
