@@ -121,5 +121,3 @@ def _lenient(line: Line, delimiter: str, quotechar: str) -> Record:
         # What is left to fail is a cell over csv.field_size_limit(), 128 KiB.
         return Record(line.number, [], "line_too_long")
     return Record(line.number, cells, "broken_quote" if unterminated else line.fault)
-
-

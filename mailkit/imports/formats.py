@@ -65,10 +65,7 @@ def format_of(path: Path, head: bytes) -> Format | FileFault:
     if head[257:262] == b"ustar":
         return FileFault("not_a_table", None, "tar")
     if markup := _MARKUP.match(head.removeprefix(codecs.BOM_UTF8)):
-        found = markup.lastgroup
-        if found == "json" or found == "vcf":
-            return found
-        return FileFault("not_a_table", None, found or "")
+        return _readable(markup) or FileFault("not_a_table", None, markup.lastgroup or "")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or without_mark(head):
         return _of_wide(head)
     return _controls_fault(head) or "text"
@@ -84,8 +81,13 @@ def _of_wide(head: bytes) -> Format:
     codec = without_mark(head) or "utf-16"
     text = head[: len(head) & ~1].decode(codec, "replace").removeprefix("\ufeff")
     markup = _MARKUP.match(text.encode("ascii", "replace"))
-    found = markup.lastgroup if markup else None
-    return found if found == "json" or found == "vcf" else "text"
+    return (_readable(markup) if markup else None) or "text"
+
+
+def _readable(markup: re.Match[bytes]) -> Format | None:
+    if markup["json"]:
+        return "json"
+    return "vcf" if markup["vcf"] else None
 
 
 def _controls_fault(head: bytes) -> FileFault | None:

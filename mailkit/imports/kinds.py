@@ -14,14 +14,16 @@ _LONGEST_CHOICE = 40
 _FEWEST_FOR_CHOICE = 8
 _LONGEST_NUMBER = 40
 
-_WORDS = dict.fromkeys("yes y true 1 on да д истина есть +".split(), "yes") | dict.fromkeys(
-    "no n false 0 off нет н ложь -".split(), "no"
-)
+_YES = ("yes", "y", "true", "1", "on", "+", "да", "д", "истина", "есть")
+_NO = ("no", "n", "false", "0", "off", "-", "нет", "н", "ложь")
+_WORDS = dict.fromkeys(_YES, "yes") | dict.fromkeys(_NO, "no")
 _SPACES = re.compile(r"[\s']+")
 _CURRENCY = re.compile(r"[$€£₽₸₴]|руб\.?|р\.|rub|usd|eur", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_POINTED_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:(?:\.[0-9]{3})+,[0-9]+|(?:\.[0-9]{3}){2,})")
+_POINTED_THOUSANDS = re.compile(
+    r"[+-]?[1-9][0-9]{0,2}(?:(?:\.[0-9]{3})+,[0-9]+|(?:\.[0-9]{3}){2,})"
+)
 _TIME = r"(?:[T ]+[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 _YEAR_FIRST = re.compile(r"([0-9]{4})([-./])([0-9]{1,2})\2([0-9]{1,2})" + _TIME)
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-./])([0-9]{1,2})\2([0-9]{4})(?: ?г\.?)?" + _TIME)

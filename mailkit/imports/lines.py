@@ -1,4 +1,4 @@
-"""Physical lines of a text, one by one with their faults, or in whole blocks where they are plain."""
+"""Physical lines of a text: one by one with their faults, or plain ones in whole blocks."""
 
 from __future__ import annotations
 
@@ -105,6 +105,20 @@ class TextLines(Lines):
         block = Block(self._number, text, lines, self._is_plain(text, lines))
         self._number += len(lines)
         return block
+
+    def characters(self) -> str:
+        """About a quarter of a million characters, wherever they end; nothing at the end.
+
+        For text whose lines say nothing. Raises ValueError, with the fault, where they have one.
+        """
+        text = self._stream.read(BLOCK)
+        if self._number == 1:
+            text, self._number = text.removeprefix("\ufeff"), 2
+        if "\0" in text:
+            raise ValueError("nul_bytes")
+        if not text.isascii() and self._undecodable(text):
+            raise ValueError("bad_encoding")
+        return text
 
     def take_apart(self, block: Block) -> None:
         """Make `next` return the lines of this block."""

@@ -80,16 +80,13 @@ class Scanner:
         self._at = end
 
     def _more(self) -> bool:
-        block = self._lines.block()
-        if block is None:
-            return False
-        if not block.plain:
-            detail = "nul_bytes" if "\0" in block.text else "bad_encoding"
-            fits = len(block.text) <= MAX_LINE
-            raise Damaged(block.number, detail if fits else "too long")
-        self._text = self._text[self._at :] + block.text
+        try:
+            text = self._lines.characters()
+        except ValueError as error:
+            raise Damaged(self.line, str(error)) from error
+        self._text = self._text[self._at :] + text
         self._at = 0
-        return True
+        return bool(text)
 
 
 def values(lines: TextLines) -> Iterator[tuple[int, Any]]:

@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol
 
 from .table import FileFault, Packing
 from .xlsx_child import MAX_RATIO, RATIO_MATTERS_FROM, Refused, check_directory_size
 
 MAX_UNPACKED = 4 << 30
 MAX_WORKBOOK = 512 << 20
+
+
+class Readable(Protocol):
+    """What unpacks: both gzip and zipfile have files of their own."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class TooLarge(Exception):
@@ -111,7 +117,7 @@ def zip_members(path: Path) -> list[str]:
 class _Bounded(io.RawIOBase):
     """Passes bytes on until they are too many for what they were packed in."""
 
-    def __init__(self, stream: IO[bytes], packed: int) -> None:
+    def __init__(self, stream: Readable, packed: int) -> None:
         super().__init__()
         self._stream = stream
         self._packed = packed
@@ -131,5 +137,5 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
-def _bounded(stream: IO[bytes], packed: int) -> BinaryIO:
+def _bounded(stream: Readable, packed: int) -> BinaryIO:
     return io.BufferedReader(_Bounded(stream, packed), 1 << 18)

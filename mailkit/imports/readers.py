@@ -136,8 +136,8 @@ class _Shape:
         if isinstance(batch, PlainRecords):
             if self._all_fit(batch):
                 numbers, lines = itertools.count(number + 1), itertools.count(batch.line)
-                cells = map(tuple, batch.cells)
-                return list(map(_row, zip(numbers, lines, cells, itertools.repeat(None))))
+                tuples = map(tuple, batch.cells)
+                return list(map(_row, zip(numbers, lines, tuples, itertools.repeat(None))))
             batch = list(map(Record, itertools.count(batch.line), batch.cells))
         rows = []
         for record in batch:

@@ -132,9 +132,7 @@ def map_row(row: Row, mapping: Mapping[int, str]) -> ContactRow | Rejected:
     )
 
 
-def map_rows(
-    rows: Sequence[Row], mapping: Mapping[int, str]
-) -> list[ContactRow | Rejected]:
+def map_rows(rows: Sequence[Row], mapping: Mapping[int, str]) -> list[ContactRow | Rejected]:
     """What `map_row` makes of each row, several times as fast. Raises ValueError as it does."""
     by_target = {target: index for index, target in mapping.items()}
     if "email" not in by_target:
@@ -151,9 +149,7 @@ def map_rows(
     return [by_number.get(row.number) or map_row(row, mapping) for row in rows]
 
 
-def _contacts(
-    plain: Sequence[tuple[Row, str]], by_target: Mapping[str, int]
-) -> list[ContactRow]:
+def _contacts(plain: Sequence[tuple[Row, str]], by_target: Mapping[str, int]) -> list[ContactRow]:
     """The contacts of rows whose addresses are read already."""
     columns = {
         target: _clean_column([row.cells[index] for row, _email in plain])
@@ -169,7 +165,9 @@ def _contacts(
             for values in zip(*columns.values(), strict=True)
         ]
     elif columns:
-        fields = [dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)] 
+        fields = [
+            dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        ]
     else:
         fields = [{} for _ in plain]
     return [

@@ -26,7 +26,6 @@ from .table import (
     WORKBOOKS,
     FileFault,
     Kind,
-    Packing,
     Row,
     Source,
 )
@@ -37,7 +36,18 @@ HEAD = 1 << 16
 SNIFFED_LINES = 200
 SNIFFED_OBJECTS = 1000
 TRIED_MEMBERS = 10
-TABLE_NAMES = (".csv", ".tsv", ".tab", ".txt", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson")
+TABLE_NAMES = (
+    ".csv",
+    ".tsv",
+    ".tab",
+    ".txt",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+)
 TABLE_NAMES += (".vcf", ".vcard")
 # In the order of preference where two split the lines equally well: commas and bars are
 # common within text, tabs and semicolons are not.
@@ -105,10 +115,9 @@ def sniff_pasted(
 def _sniff_zip(path: Path, wish: _Wish, member: str) -> Source | FileFault:
     names = zip_members(path)
     tables = [name for name in names if name.lower().removesuffix(".gz").endswith(TABLE_NAMES)]
+    candidates = tables or names
     if member:
         candidates = [member] if member in names else []
-    else:
-        candidates = tables or names
     first: FileFault | None = None
     for candidate in candidates[:TRIED_MEMBERS]:
         found = _sniff_packed(Contents(path, "zip", candidate), candidate, wish)
@@ -166,8 +175,10 @@ def _sniff_contents(
 def _sniff_workbook(contents: Contents, source: Source) -> Source | FileFault:
     with closing(sheet_batches(contents.path)) as sheet:
         batch = next(sheet, None)
-        if isinstance(batch, FileFault) or not batch:
-            return batch or FileFault("empty_file")
+        if isinstance(batch, FileFault):
+            return batch
+        if not batch:
+            return FileFault("empty_file")
         headed = _headed(source, batch[0])
         if isinstance(headed, FileFault):
             return headed

@@ -122,7 +122,7 @@ def _record(line: int, card: list[Property], fault: str | None) -> Record:
     values: defaultdict[str, list[str]] = defaultdict(list)
     for name, parameters, value in card:
         if name == "N":
-            last, first = (_parts(value, ";") + ["", ""])[:2]
+            last, first = [*_parts(value, ";"), "", ""][:2]
             values["last"].append(last)
             values["first"].append(first)
         elif name in ("ORG", "CATEGORIES"):

@@ -39,7 +39,7 @@ MAX_WIDTH = 16_384
 MAX_ROW_TEXT = 1 << 20
 BATCH = 1000
 
-Cell = int | float | bool | time | date | datetime | timedelta
+Cell = int | float | str | bool | time | date | datetime | timedelta
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*?\sr=[\"']([0-9]{1,9})[\"']")
@@ -168,6 +168,8 @@ def sheet_rows(path: str) -> Iterator[tuple[int, list[str]]]:
 
 def as_text(cell: Cell) -> str:
     """What the person sees in the cell, near enough: 7 and not 7.0, ISO 8601 dates."""
+    if isinstance(cell, str):
+        return cell
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):

@@ -37,7 +37,11 @@ def test_plain_addresses_are_what_the_whole_parser_makes_of_them(raw: str) -> No
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.emails(), st.sampled_from(["a@b.com", "A@B.com\nc@d.com", "\u212a@b.com"]))))
+@given(
+    st.lists(
+        st.one_of(st.emails(), st.sampled_from(["a@b.com", "A@B.com\nc@d.com", "\u212a@b.com"]))
+    )
+)
 def test_a_column_of_addresses_is_the_addresses(raw: list[str]) -> None:
     assert list(plain_emails(raw)) == [plain_email(one) for one in raw]
 
@@ -66,7 +70,9 @@ def test_blocks_give_the_records_of_single_lines(
     def fits(cells: list[str]) -> bool:
         return len(cells) == 2
 
-    slow = list(records(TextLines(io.BytesIO(data), "utf-8"), delimiter=",", quotechar='"', fits=fits))
+    slow = list(
+        records(TextLines(io.BytesIO(data), "utf-8"), delimiter=",", quotechar='"', fits=fits)
+    )
     try:
         lines_module.BLOCK = block
         fast = [
