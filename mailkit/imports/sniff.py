@@ -37,18 +37,9 @@ SNIFFED_LINES = 200
 SNIFFED_OBJECTS = 1000
 TRIED_MEMBERS = 10
 TABLE_NAMES = (
-    ".csv",
-    ".tsv",
-    ".tab",
-    ".txt",
-    ".xlsx",
-    ".xls",
-    ".ods",
-    ".json",
-    ".jsonl",
-    ".ndjson",
+    *(".csv", ".tsv", ".tab", ".txt", ".xlsx", ".xls", ".ods"),
+    *(".json", ".jsonl", ".ndjson", ".vcf", ".vcard"),
 )
-TABLE_NAMES += (".vcf", ".vcard")
 # In the order of preference where two split the lines equally well: commas and bars are
 # common within text, tabs and semicolons are not.
 DELIMITERS = ("\t", ";", "|", ",", ":", "^", "~")

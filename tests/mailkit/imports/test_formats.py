@@ -335,9 +335,7 @@ def test_russian_encodings_are_told_apart(names: list[str], encoding: str) -> No
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.sampled_from("José Zoë Müller François Åsa Søren Čapek".split()[:6]), min_size=1)
-)
+@given(st.lists(st.sampled_from(["José", "Zoë", "Müller", "François", "Åsa"]), min_size=1))
 def test_western_names_are_not_read_as_russian(names: list[str]) -> None:
     text = "Email,Name\n" + "".join(f"a@x.test,{name}\n" for name in names)
     assert detect(io.BytesIO(text.encode("cp1252"))) == "cp1252"
