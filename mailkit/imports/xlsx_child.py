@@ -155,6 +155,8 @@ def sheet_rows(path: str) -> Iterator[tuple[int, list[str]]]:
                 continue
             if sheet.width > MAX_WIDTH:
                 raise Refused("too_many_columns", str(sheet.width))
+            if sheet.width * sheet.height > MAX_CELLS:
+                raise Refused("too_large_xlsx", "far_apart")
             for number, row in enumerate(sheet.iter_rows(), 1):
                 cells = [cell if type(cell) is str else as_text(cell) for cell in row]
                 if any(cell and not cell.isspace() for cell in cells):

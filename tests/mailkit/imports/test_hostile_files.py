@@ -55,7 +55,7 @@ def ending_of(path: Path) -> tuple[str, int, list[str]]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,  # only against hanging: the machine may be busy
     )
     code, rows, faults, grown, child = json.loads(done.stdout)
     assert grown < PARENT_MB
