@@ -13,7 +13,7 @@ HEADERS = ("Email", "Name")
 
 # What stands between separators; quotes and angle brackets hold theirs together. Their lengths
 # are bounded, or a line of quotes that never close would take time squared.
-_PIECE = re.compile(r'(?:"(?:[^"\\]|\\.){0,300}"|<[^<>]{0,400}>|[^,;"<]|["<])+')
+_PIECE = re.compile(r'(?:"(?:[^"\\]|\\.){0,100}+"|<[^<>]{0,300}+>|[^,;"<]|["<])+')
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
