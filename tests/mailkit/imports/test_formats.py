@@ -322,7 +322,8 @@ NAMES = st.lists(
             *("менеджер", "директор", "ПЕТРОВА", "ИВАНОВ", "хлеб"),
         ]
     ),
-    min_size=2,
+    unique=True,  # one word again and again may look like another one in capitals
+    min_size=5,
     max_size=30,
 )
 
