@@ -12,20 +12,38 @@ FILE_FAULTS = {
         "The first line must name the columns, for example: Email, First name, Last name."
     ),
     "unreadable_encoding": gettext_lazy(
-        "The text could not be read: save the file as UTF-8 (or Windows-1251) and try again."
+        "The text could not be read: choose its encoding, or save the file as UTF-8."
     ),
-    "not_a_table": gettext_lazy("This is not a contact table: upload a CSV or an XLSX file."),
+    "not_a_table": gettext_lazy(
+        "This is not a contact table: upload CSV, TXT, XLSX, XLS, ODS, JSON or VCF."
+    ),
     "nul_bytes": gettext_lazy("The file holds NUL bytes: save it again as CSV in UTF-8."),
     "too_many_columns": gettext_lazy("The file has more than 1,000 columns."),
     "line_too_long": gettext_lazy(
         "A line is longer than 1 MB: the file is damaged or has no line ends."
     ),
-    "legacy_xls": gettext_lazy("This is an old Excel file (.xls): save it as .xlsx or CSV."),
+    "legacy_xls": gettext_lazy("This Excel file is of before 1995: save it as .xlsx or CSV."),
     "encrypted_xlsx": gettext_lazy("The workbook is protected by a password: remove it first."),
     "damaged_xlsx": gettext_lazy("The workbook is damaged: open it, save it again and retry."),
     "too_large_xlsx": gettext_lazy(
         "The workbook is too large or has cells far apart: save the sheet as CSV."
     ),
+    "damaged_json": gettext_lazy(
+        "The JSON breaks off or is not well-formed: export it again and upload the new file."
+    ),
+    "damaged_archive": gettext_lazy(
+        "The archive is damaged or not complete: pack it again, or upload the file unpacked."
+    ),
+    "encrypted_archive": gettext_lazy(
+        "The archive is protected by a password: upload the file unpacked."
+    ),
+    "too_large_archive": gettext_lazy(
+        "The archive unpacks to too much: upload the file unpacked, in parts if it is large."
+    ),
+    "nested_archive": gettext_lazy(
+        "There is another archive in the archive: unpack it and upload the table itself."
+    ),
+    "no_table_in_archive": gettext_lazy("There is no contact table in the archive."),
     "file_missing": gettext_lazy("The uploaded file is gone from the server: upload it again."),
 }
 
@@ -36,6 +54,7 @@ REJECTS = {
     "bad_encoding": gettext_lazy("The row holds bytes that are not text"),
     "nul_bytes": gettext_lazy("The row holds NUL bytes"),
     "line_too_long": gettext_lazy("The line is longer than 1 MB"),
+    "bad_json": gettext_lazy("Not a JSON object"),
     "bad_address": gettext_lazy("Not an email address"),
 }
 
