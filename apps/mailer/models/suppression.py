@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,13 +13,18 @@ from apps.accounts.models import Workspace
 
 
 class Suppression(models.Model):
-    """An address that the workspace never mails, whatever its lists say."""
+    """What the workspace never mails, whatever its lists say.
+
+    `email` is an address, "@domain" for all of a domain, or "#" and a keyed hash for somebody
+    whose data were erased: a later import knows the person by it.
+    """
 
     class Reason(models.TextChoices):
         UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
         BOUNCED = "bounced", _("Bounced")
         COMPLAINED = "complained", _("Complained")
         MANUAL = "manual", _("Added by hand")
+        ERASED = "erased", _("Erased")
 
     # The unique constraint has the index. One of the workspace alone would be read whole for
     # each address where the planner does not know yet how much is suppressed.
@@ -33,6 +39,9 @@ class Suppression(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "email"], name="suppression_unique"),
+        ]
+        indexes: ClassVar = [
+            GinIndex(OpClass("email", name="gin_trgm_ops"), name="suppression_search"),
         ]
 
     def __str__(self) -> str:
