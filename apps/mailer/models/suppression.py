@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -45,4 +46,5 @@ class Suppression(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.email
+        erased = self.reason == self.Reason.ERASED
+        return gettext("somebody whose data were erased") if erased else self.email

@@ -147,7 +147,7 @@ def _behind(found: QuerySet[Contact], sort: str, after: str) -> QuerySet[Contact
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         return found
     if sort == "newest":
-        return found.filter(pk__lt=int(number))
+        return found if moment else found.filter(pk__lt=int(number))
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import IO, Any, Protocol
 from django.core.files.storage import default_storage
 from django.utils import timezone
 from openpyxl import Workbook
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from apps.mailer.models import BulkJob, Contact, ContactField, ListMember, Suppression
 from apps.mailer.services import bulk
@@ -23,6 +23,8 @@ FOLDER = "jobs/exports"
 # What a sheet can hold, its header among them.
 SHEET_ROWS = 1_048_576
 _LONGEST_CELL = 32_767
+# What XML 1.0 (section 2.2) has no place for.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Writer(Protocol):
@@ -219,4 +221,4 @@ def _cell(value: Any) -> str:
 
 
 def _sheet_text(text: str) -> str:
-    return ILLEGAL_CHARACTERS_RE.sub("", text)[:_LONGEST_CELL]
+    return _NOT_XML.sub("", text)[:_LONGEST_CELL]

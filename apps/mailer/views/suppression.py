@@ -60,7 +60,7 @@ def _tell(request: WorkspaceRequest, form: SuppressionForm, added: services.Adde
         return True
     shown = ", ".join(f"“{one[:60]}”" for one in added.wrong[:WRONG_SHOWN])
     text = ngettext(
-        "%(number)d is not an email address or a domain: %(shown)s.",
+        "This is not an email address or a domain: %(shown)s.",
         "%(number)d are not email addresses or domains: %(shown)s.",
         len(added.wrong),
     )
@@ -116,6 +116,6 @@ def remove(request: WorkspaceRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         services.remove(suppression=entry)
         text = gettext("%(email)s is no longer suppressed.")
-        messages.success(request, text % {"email": entry.email})
+        messages.success(request, text % {"email": entry})
         return redirect("mailer:suppression", request.workspace.slug)
     return render(request, "mailer/suppression_remove.html", {"entry": entry})
