@@ -113,11 +113,11 @@ def _of_provider(found: QuerySet[Contact], provider: str) -> QuerySet[Contact]:
     facts = DomainFact.objects.filter(sandbox=False)
     if provider == providers.OTHER:
         own = [domain for one in providers.PROVIDERS.values() for domain in one.domains]
-        hosted = facts.exclude(provider__in=["", providers.OTHER])
-        return found.exclude(domain__in=[*own, *hosted.values_list("domain", flat=True)])
+        hosted = facts.exclude(provider__in=["", providers.OTHER]).values_list("domain", flat=True)
+        return found.exclude(domain__in=[*own, *hosted])
     known = providers.PROVIDERS.get(provider)
-    hosted = facts.filter(provider=provider).values_list("domain", flat=True)
-    return found.filter(domain__in=[*(known.domains if known else ()), *hosted])
+    theirs = facts.filter(provider=provider).values_list("domain", flat=True)
+    return found.filter(domain__in=[*(known.domains if known else ()), *theirs])
 
 
 def contact_page(

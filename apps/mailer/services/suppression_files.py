@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -90,7 +90,7 @@ def _source(job: BulkJob) -> Source | str | FileFault:
     return found
 
 
-def _entries(job: BulkJob, source: Source | str) -> Iterator[tuple[int, str]]:
+def _entries(job: BulkJob, source: Source | str) -> Generator[tuple[int, str], None, None]:
     """The number and text of each row behind the checkpoint. Raises Failed at its end."""
     path = Path(job.file.path)
     if isinstance(source, str):

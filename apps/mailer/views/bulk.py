@@ -27,8 +27,9 @@ def bulk(request: WorkspaceRequest) -> HttpResponse:
     """Do it at once to a few contacts; for all that match, or for good, ask first."""
     form = BulkForm(request.POST, workspace=request.workspace)
     if not form.is_valid():
-        for error in form.non_field_errors() or [gettext("Choose what to do with the contacts.")]:
-            messages.error(request, error)
+        told = [str(error) for error in form.non_field_errors()]
+        for text in told or [gettext("Choose what to do with the contacts.")]:
+            messages.error(request, text)
         return redirect(contacts_url(request))
     data = form.cleaned_data
     all_matching = data["scope"] == BulkForm.MATCHING

@@ -65,8 +65,7 @@ def _tell(request: WorkspaceRequest, form: SuppressionForm, added: services.Adde
         len(added.wrong),
     )
     form.add_error("email", text % {"number": len(added.wrong), "shown": shown})
-    form.data = form.data.copy()
-    form.data["email"] = "\n".join(added.wrong)
+    form.data = {"email": "\n".join(added.wrong)}
     return False
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
@@ -27,7 +28,7 @@ from tests.support import factories
 
 pytestmark = pytest.mark.django_db
 URL = "/w/shop/audience/"
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "first_name": "=cmd|' /C calc'!A0",
     "last_name": "'=already",
     "fields": {"city": "+7 900", "note": "-1", "size": "@SUM(A1)", "plain": 'a,b;"c" \'d'},
@@ -50,7 +51,7 @@ def exported(workspace: Workspace, kind: str, **chosen: object) -> BulkJob:
 
 def table(job: BulkJob) -> list[dict[str, str]]:
     data = job.file.open("rb").read()
-    if job.file.name.endswith("csv"):
+    if job.file.path.endswith("csv"):
         return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     sheet = openpyxl.load_workbook(io.BytesIO(data)).worksheets[0]
     head, *rows = [[str(cell or "") for cell in row] for row in sheet.iter_rows(values_only=True)]
@@ -175,7 +176,7 @@ def test_files_are_removed_after_some_days(
     client = client_of(owner)
     answer = client.get(f"{URL}jobs/{job.pk}/file/")
     assert answer["Content-Disposition"].startswith("attachment")
-    assert b"".join(answer).startswith(b"\xef\xbb\xbfEmail,")  # type: ignore[arg-type]
+    assert b"".join(answer).startswith(b"\xef\xbb\xbfEmail,")
     BulkJob.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert bulk.remove_expired_files() == 1
     assert bulk.remove_expired_files() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_no_list_is_refused(client: Client, workspace: Workspace, content: bytes
 def test_a_file_that_is_gone(client: Client, workspace: Workspace) -> None:
     upload(client, CSV)
     job = BulkJob.objects.get()
-    job.file.storage.delete(job.file.name)
+    Path(job.file.path).unlink()
     bulk.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.error_code) == ("failed", "file_missing")
