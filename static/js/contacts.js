@@ -14,8 +14,12 @@ function tickAll(form) {
     const ticked = boxes.filter((box) => box.checked).length;
     all.checked = ticked === boxes.length;
     all.indeterminate = ticked > 0 && ticked < boxes.length;
+    if (ticked) form.querySelector("[data-bulk-panel]").open = true;
   };
-  all.addEventListener("change", () => boxes.forEach((box) => { box.checked = all.checked; }));
+  all.addEventListener("change", () => {
+    boxes.forEach((box) => { box.checked = all.checked; });
+    show();
+  });
   boxes.forEach((box) => box.addEventListener("change", show));
   show();
 }

@@ -77,7 +77,7 @@ def _confirm(request: WorkspaceRequest, data: dict[str, Any]) -> HttpResponse:
         "mailer/contacts_confirm.html",
         {
             "action": data["action"],
-            "label": BulkJob.Action(data["action"]).label,
+            "action_label": BulkJob.Action(data["action"]).label,
             "list": data["list"],
             "tag": data["arguments"].get("tag", ""),
             "number": number,
