@@ -159,8 +159,13 @@ class BulkForm(forms.Form):
         if data.get("scope") == self.SELECTED:
             chosen: dict[str, Any] = {"ids": data.get("ids", [])}
         else:
-            query = QueryDict(data.get("query", ""))
-            chosen = ContactFilter(query, workspace=self.workspace).filter()
+            page = ContactFilter(QueryDict(data.get("query", "")), workspace=self.workspace)
+            if page.errors:
+                # Left out, as the page does, it would make more contacts match.
+                raise ValidationError(
+                    gettext("This filter cannot be used any more: look at the contacts again.")
+                )
+            chosen = page.filter()
         return {**data, "filter": chosen, "arguments": arguments}
 
 

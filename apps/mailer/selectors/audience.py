@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    DateTimeField,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+)
 from django.db.models.functions import Coalesce
 
 from apps.accounts.models import Workspace
@@ -30,16 +39,34 @@ SORTS = {
     "email": ("email",),
     "changed": ("-updated_at", "-id"),
 }
+# The same orders in a form that no index serves.
+_SORTED: dict[str, tuple[Any, ...]] = {
+    "newest": ("-id",),
+    "email": (Func("email", template="(%(expressions)s || '')", output_field=TextField()),),
+    "changed": (
+        Func(
+            "updated_at",
+            template="(%(expressions)s + interval '0')",
+            output_field=DateTimeField(),
+        ).desc(),
+        "-id",
+    ),
+}
 # Shorter words have no trigram of their own but at the beginning of a word.
 _TRIGRAM = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ContactPage:
-    """`next_after` continues where the rows end; empty on the last page."""
+    """`next_after` continues where the rows end; empty on the last page.
+
+    `number` of contacts match in all, as number_of tells it.
+    """
 
     rows: list[Contact]
     next_after: str
+    number: int
+    exact: bool
 
 
 def lists_with_counts(workspace: Workspace) -> QuerySet[ContactList]:
@@ -126,8 +153,17 @@ def contact_page(
     """The rows behind `after`, the `next_after` of the page before; nonsense is ignored."""
     if sort not in SORTS:
         sort = "newest"
-    rows = list(_behind(found.order_by(*SORTS[sort]), sort, after)[: size + 1])
-    return ContactPage(rows[:size], _cursor(rows[size - 1], sort) if len(rows) > size else "")
+    order = SORTS[sort]
+    keys = list(found.order_by().values_list("pk", flat=True)[: COUNTED + 1])
+    number, exact = len(keys), len(keys) <= COUNTED
+    if exact:
+        # Few are sorted. The planner, expecting more, would look for them among everybody.
+        found, order = Contact.objects.filter(pk__in=keys), _SORTED[sort]
+    else:
+        number = _expected(found)
+    rows = list(_behind(found.order_by(*order), sort, after)[: size + 1])
+    next_after = _cursor(rows[size - 1], sort) if len(rows) > size else ""
+    return ContactPage(rows[:size], next_after, number, exact)
 
 
 def _cursor(row: Contact, sort: str) -> str:
@@ -161,10 +197,12 @@ def _behind(found: QuerySet[Contact], sort: str, after: str) -> QuerySet[Contact
 def number_of(found: QuerySet[Any]) -> tuple[int, bool]:
     """How many rows, and whether that is exact: beyond 10,000 it is what the planner expects."""
     counted = found.order_by()[: COUNTED + 1].count()
-    if counted <= COUNTED:
-        return counted, True
+    return (counted, True) if counted <= COUNTED else (_expected(found), False)
+
+
+def _expected(found: QuerySet[Any]) -> int:
     plan = json.loads(found.order_by().explain(format="json"))
-    return max(COUNTED, int(plan[0]["Plan"]["Plan Rows"])), False
+    return max(COUNTED, int(plan[0]["Plan"]["Plan Rows"]))
 
 
 def suppressions(workspace: Workspace, *, search: str = "") -> QuerySet[Suppression]:

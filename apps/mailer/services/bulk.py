@@ -295,6 +295,10 @@ def ring_abandoned_jobs() -> int:
         state__in=[State.QUEUED, State.RUNNING], lease_until__lt=timezone.now()
     ).values_list("pk", flat=True)
     for job_id in abandoned:
+        # One that waits in a long queue is not rung for at each sweep.
+        BulkJob.objects.filter(pk=job_id, state=State.QUEUED).update(
+            lease_until=timezone.now() + LEASE
+        )
         ring(job_id)
     return len(abandoned)
 

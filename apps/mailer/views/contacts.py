@@ -44,10 +44,9 @@ def contacts(request: WorkspaceRequest) -> HttpResponse:
     sort = request.GET.get("sort", "")
     sort = sort if sort in selectors.SORTS else "newest"
     found = selectors.contacts(request.workspace, **chosen)
-    page = _page(request, selectors.contact_page(
-        found, sort=sort, after=request.GET.get("after", ""), size=PAGE_SIZE
-    ))  # fmt: skip
-    number, exact = selectors.number_of(found) if chosen else (0, True)
+    after = request.GET.get("after", "")
+    shown_page = selectors.contact_page(found, sort=sort, after=after, size=PAGE_SIZE)
+    page = _page(request, shown_page)
     offered = columns_offered(request.workspace)
     shown = columns_shown(request, offered)
     query = request.GET.copy()
@@ -63,8 +62,8 @@ def contacts(request: WorkspaceRequest) -> HttpResponse:
             "rows": _rows(page.rows, shown),
             "columns": [offered[key] for key in shown],
             "offered": [(key, label, key in shown) for key, label in offered.items()],
-            "number": number,
-            "exact": exact,
+            "number": shown_page.number,
+            "exact": shown_page.exact,
             "sort": sort,
             "sorts": SORT_LABELS,
             "query": query.urlencode(),

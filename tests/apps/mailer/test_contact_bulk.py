@@ -229,6 +229,16 @@ def test_deleting_asks_with_the_number(client: Client, workspace: Workspace) -> 
     assert "hx-get" not in client.get(f"{URL}jobs/{job.pk}/progress/").text
 
 
+@pytest.mark.parametrize("query", ["list=999999", "verdict=nonsense", "search=a%00b", "list=x"])
+def test_a_filter_that_no_longer_holds_does_not_widen(
+    client: Client, workspace: Workspace, query: str
+) -> None:
+    people(workspace, 2)
+    answer = post(client, action="delete", scope="matching", confirmed="1", query=query)
+    assert "This filter cannot be used any more" in answer.text
+    assert not BulkJob.objects.exists()
+
+
 def test_a_job_is_cancelled_on_its_page(client: Client, workspace: Workspace) -> None:
     people(workspace, 3)
     job = started(workspace, "delete")
