@@ -33,6 +33,8 @@ from mailkit import providers
 
 # Beyond this many, counting costs more than the figure is worth.
 COUNTED = 10_000
+# Up to so many are fetched by their keys and sorted.
+FEW = 2_000
 # How contacts may be sorted: the columns of an index of the workspace's contacts.
 SORTS = {
     "newest": ("-id",),
@@ -60,7 +62,7 @@ _TRIGRAM = 3
 class ContactPage:
     """`next_after` continues where the rows end; empty on the last page.
 
-    `number` of contacts match in all, as number_of tells it.
+    `number` of contacts match in all, as number_of tells it; 0 where nobody asked.
     """
 
     rows: list[Contact]
@@ -148,19 +150,29 @@ def _of_provider(found: QuerySet[Contact], provider: str) -> QuerySet[Contact]:
 
 
 def contact_page(
-    found: QuerySet[Contact], *, sort: str = "newest", after: str = "", size: int = 50
+    found: QuerySet[Contact],
+    *,
+    sort: str = "newest",
+    after: str = "",
+    size: int = 50,
+    filtered: bool = True,
 ) -> ContactPage:
-    """The rows behind `after`, the `next_after` of the page before; nonsense is ignored."""
+    """The rows behind `after`, the `next_after` of the page before; nonsense is ignored.
+
+    Everybody, not `filtered`, is neither counted nor sorted.
+    """
     if sort not in SORTS:
         sort = "newest"
     order = SORTS[sort]
-    keys = list(found.order_by().values_list("pk", flat=True)[: COUNTED + 1])
-    number, exact = len(keys), len(keys) <= COUNTED
-    if exact:
-        # Few are sorted. The planner, expecting more, would look for them among everybody.
-        found, order = Contact.objects.filter(pk__in=keys), _SORTED[sort]
-    else:
-        number = _expected(found)
+    number, exact = 0, False
+    if filtered:
+        keys = list(found.order_by().values_list("pk", flat=True)[: FEW + 1])
+        if len(keys) <= FEW:
+            # The planner, expecting more, would look for these among everybody.
+            number, exact = len(keys), True
+            found, order = Contact.objects.filter(pk__in=keys), _SORTED[sort]
+        else:
+            number, exact = number_of(found)
     rows = list(_behind(found.order_by(*order), sort, after)[: size + 1])
     next_after = _cursor(rows[size - 1], sort) if len(rows) > size else ""
     return ContactPage(rows[:size], next_after, number, exact)

@@ -45,7 +45,9 @@ def contacts(request: WorkspaceRequest) -> HttpResponse:
     sort = sort if sort in selectors.SORTS else "newest"
     found = selectors.contacts(request.workspace, **chosen)
     after = request.GET.get("after", "")
-    shown_page = selectors.contact_page(found, sort=sort, after=after, size=PAGE_SIZE)
+    shown_page = selectors.contact_page(
+        found, sort=sort, after=after, size=PAGE_SIZE, filtered=bool(chosen)
+    )
     page = _page(request, shown_page)
     offered = columns_offered(request.workspace)
     shown = columns_shown(request, offered)
