@@ -186,7 +186,7 @@ def _recent_rate(campaign: Campaign, final: int, otherwise: float) -> float:
 _REASONS = """
     SELECT contact.domain, CASE
         WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
-        WHEN never.id IS NOT NULL THEN 'suppressed'
+        WHEN never.id IS NOT NULL OR of_domain.id IS NOT NULL THEN 'suppressed'
         WHEN contact.verdict <> ALL(%(verdicts)s)
             THEN COALESCE(NULLIF(contact.verdict, ''), 'unverified')
         WHEN %(earlier)s::bigint IS NOT NULL AND NOT EXISTS (
@@ -197,6 +197,9 @@ _REASONS = """
     FROM mailer_contact contact
     LEFT JOIN mailer_suppression never
       ON never.workspace_id = contact.workspace_id AND never.email = contact.email
+    LEFT JOIN mailer_suppression of_domain
+      ON of_domain.workspace_id = contact.workspace_id
+     AND of_domain.email = '@' || contact.domain
     WHERE contact.workspace_id = %(workspace)s AND contact.id IN (
         SELECT member.contact_id FROM mailer_listmember member
         JOIN mailer_contactlist list ON list.id = member.list_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.mailer.services import importing, verification
+from apps.mailer.services import bulk, importing, verification
 from core.celery import app
 
 
@@ -19,3 +19,9 @@ def validate_contact_batch(verification_id: int) -> None:
     """Check a batch of the contacts that are due, and ask for the next batch if there is one."""
     if verification.validate_batch(verification_id):
         verification.ring(verification_id)
+
+
+@app.task(name="apps.mailer.tasks.run_bulk_job")
+def run_bulk_job(job_id: int) -> None:
+    """Go on with an action on many contacts; asks for itself where more is left."""
+    bulk.run_job(job_id)

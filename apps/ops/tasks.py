@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.campaigns.services import monitoring
-from apps.mailer.services import importing, verification
+from apps.mailer.services import bulk, importing, verification
 from apps.senders.services import domains, relays
 from core.celery import app
 
@@ -20,5 +20,7 @@ def sweep_due_work() -> None:
     monitoring.sweep()
     importing.ring_abandoned_imports()
     verification.ring_due_checks()
+    bulk.ring_abandoned_jobs()
+    bulk.remove_expired_files()
     domains.ring_due_checks()
     relays.ring_due_checks()

@@ -31,6 +31,7 @@ TONES = {
     "bounced": "red",
     "complained": "red",
     "manual": "secondary",
+    "erased": "secondary",
     "uploaded": "yellow",
     "draft": "secondary",
     "scheduled": "azure",

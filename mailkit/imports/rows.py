@@ -35,6 +35,8 @@ _TRANSLITERATION = str.maketrans(
     dict(zip("абвгдеёжзийклмнопрстуфхцчшщыэюяіїєґў", _LATIN.split(), strict=True))
     | dict.fromkeys("ъь'\u2019", "")
 )
+# What is guarded already gets one apostrophe more, so that reading it again takes off just that.
+_FORMULA = re.compile("'*[=+\\-@\t\r]")
 # Controls (Cc), bidirectional overrides, and halves of a character. White space is gone by then.
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
@@ -110,7 +112,7 @@ def map_row(row: Row, mapping: Mapping[int, str]) -> ContactRow | Rejected:
     values: dict[str, str] = {}
     for index, target in mapping.items():
         cell = row.cells[index] if index < len(row.cells) else ""
-        values[target] = cell if target == "email" else clean_value(cell)
+        values[target] = unguarded(cell) if target == "email" else clean_value(cell)
     if "email" not in values:
         raise ValueError("no column is mapped to email")
     raw = values.pop("email")
@@ -141,7 +143,9 @@ def map_rows(rows: Sequence[Row], mapping: Mapping[int, str]) -> list[ContactRow
     width = 1 + max(mapping)
     sound = [row for row in rows if row.fault is None and len(row.cells) >= width]
     emails = plain_emails([row.cells[email_index] for row in sound])
-    plain = [(row, email) for row, email in zip(sound, emails, strict=True) if email]
+    plain = [
+        (row, email) for row, email in zip(sound, emails, strict=True) if email and email[0] != "'"
+    ]
     contacts = _contacts(plain, by_target)
     if len(contacts) == len(rows):
         return [*contacts]
@@ -189,17 +193,28 @@ def _clean_column(cells: list[str]) -> list[str]:
         and text.count("\n") == len(cells) - 1
         and not text.startswith(" ")
         and not text.endswith(" ")
-        and not any(odd in text for odd in ("  ", " \n", "\n "))
+        and not text.startswith("'")
+        and not any(odd in text for odd in ("  ", " \n", "\n ", "\n'"))
         and max(map(len, cells)) <= MAX_VALUE
     ):
         return cells
     return list(map(clean_value, cells))
 
 
+def guarded(value: str) -> str:
+    """A cell that a spreadsheet takes for text: one that could be a formula gets an apostrophe."""
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def unguarded(cell: str) -> str:
+    """The value that `guarded` made this cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def clean_value(cell: str) -> str:
     """One line of at most 500 characters, without control characters, trimmed."""
     # Cut twice: a cell may be a megabyte.
-    value = " ".join(cell[:_LONGEST_CELL].split())
+    value = " ".join(unguarded(cell[:_LONGEST_CELL]).split())
     if not value.isprintable():
         value = " ".join(_UNWANTED.sub(" ", value).split())
     return value[:MAX_VALUE].rstrip()

@@ -155,7 +155,8 @@ _SNAPSHOT = """
         WHERE contact.workspace_id IS NOT DISTINCT FROM %(workspace)s
           AND contact.status = 'subscribed' AND contact.verdict = ANY(%(verdicts)s)
           AND (SELECT never.id FROM mailer_suppression never
-               WHERE never.workspace_id = %(workspace)s AND never.email = contact.email) IS NULL
+               WHERE never.workspace_id = %(workspace)s
+                 AND never.email IN (contact.email, '@' || contact.domain) LIMIT 1) IS NULL
           {not_opened}
         ORDER BY contact.id
         {conflict}
@@ -269,9 +270,10 @@ def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> 
               AND (SELECT contact.status FROM mailer_contact contact
                    WHERE contact.id = row.contact_id) = 'subscribed'
               AND (SELECT never.id FROM mailer_suppression never
-                   WHERE never.email = row.email AND never.workspace_id =
+                   WHERE never.email IN (row.email, '@' || split_part(row.email, '@', -1))
+                     AND never.workspace_id =
                         (SELECT workspace_id FROM campaigns_campaign WHERE id = %(campaign)s)
-                  ) IS NULL
+                   LIMIT 1) IS NULL
             RETURNING row.contact_id
             """,
             {
@@ -299,8 +301,9 @@ def _suppress(campaign_id: int, contact_ids: list[int]) -> None:
               AND (COALESCE((SELECT contact.status FROM mailer_contact contact
                              WHERE contact.id = row.contact_id), '') <> 'subscribed'
                    OR (SELECT never.id FROM mailer_suppression never
-                       WHERE never.email = row.email
-                         AND never.workspace_id = campaign.workspace_id) IS NOT NULL)
+                       WHERE never.email IN (row.email, '@' || split_part(row.email, '@', -1))
+                         AND never.workspace_id = campaign.workspace_id
+                       LIMIT 1) IS NOT NULL)
             """,
             {"campaign": campaign_id, "contacts": contact_ids},
         )
@@ -514,18 +517,22 @@ def _cancel_some(campaign_id: int) -> int:
 
 
 def suppress_waiting(workspace_id: int, email: str) -> int:
-    """End the waiting rows of somebody who said no, in all the workspace's running campaigns."""
+    """End the waiting rows of somebody who said no, in all the workspace's running campaigns.
+
+    "@domain" stands for everybody there.
+    """
+    column = "domain" if email.startswith("@") else "email"
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE campaigns_delivery SET status = 'suppressed', updated_at = now()
-            WHERE status IN ('queued', 'deferred') AND email = %s AND campaign_id IN (
+            WHERE status IN ('queued', 'deferred') AND campaign_id IN (
                 SELECT id FROM campaigns_campaign
                 WHERE workspace_id = %s AND state IN ('sending', 'paused'))
               AND contact_id IN (
-                SELECT id FROM mailer_contact WHERE workspace_id = %s AND email = %s)
+                SELECT id FROM mailer_contact WHERE workspace_id = %s AND {column} = %s)
             """,
-            [email, workspace_id, workspace_id, email],
+            [workspace_id, workspace_id, email.removeprefix("@")],
         )
         return int(cursor.rowcount)
 

@@ -1,12 +1,23 @@
 """The audience: contacts, lists, suppression, imports and verification."""
 
-from apps.mailer.models.contacts import Contact, ContactField, ContactList, ListMember, Verdict
+from apps.mailer.models.contacts import (
+    Contact,
+    ContactEdit,
+    ContactField,
+    ContactList,
+    ListMember,
+    SearchText,
+    Verdict,
+)
 from apps.mailer.models.imports import Import, ImportedContact, RejectedRow
+from apps.mailer.models.jobs import BulkJob
 from apps.mailer.models.suppression import Suppression
 from apps.mailer.models.verification import DomainFact, Verification
 
 __all__ = [
+    "BulkJob",
     "Contact",
+    "ContactEdit",
     "ContactField",
     "ContactList",
     "DomainFact",
@@ -14,6 +25,7 @@ __all__ = [
     "ImportedContact",
     "ListMember",
     "RejectedRow",
+    "SearchText",
     "Suppression",
     "Verdict",
     "Verification",

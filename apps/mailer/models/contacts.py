@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
@@ -63,6 +64,17 @@ class ContactField(models.Model):
         return self.label
 
 
+class SearchText(Func):
+    """What a search looks into: address and names in lower case, as the index has them."""
+
+    template = "lower(%(expressions)s)"
+    arg_joiner = " || ' ' || "
+    output_field = models.TextField()
+
+    def __init__(self) -> None:
+        super().__init__("email", "first_name", "last_name")
+
+
 class Contact(models.Model):
     """One address of a workspace. `check_due_at` is set while a check of it is due or running."""
 
@@ -112,7 +124,17 @@ class Contact(models.Model):
                 condition=Q(check_due_at__isnull=False),
             ),
             models.Index(fields=["workspace", "-id"], name="contact_newest"),
+            models.Index(fields=["workspace", "-updated_at", "-id"], name="contact_changed"),
+            models.Index(fields=["workspace", "verdict", "reason"], name="contact_verdict"),
+            models.Index(fields=["workspace", "domain"], name="contact_domain"),
+            # Nearly all are subscribed: without them it stays small, and an import leaves it be.
+            models.Index(
+                fields=["workspace", "status", "-id"],
+                name="contact_not_subscribed",
+                condition=~Q(status="subscribed"),
+            ),
             GinIndex(fields=["tags"], name="contact_tags"),
+            GinIndex(OpClass(SearchText(), name="gin_trgm_ops"), name="contact_search"),
         ]
 
     def __str__(self) -> str:
@@ -124,3 +146,12 @@ class ListMember(models.Model):
     list = models.ForeignKey(ContactList, models.CASCADE, related_name="memberships")
     contact = models.ForeignKey(Contact, models.CASCADE, related_name="memberships")
     created_at = models.DateTimeField(default=timezone.now, db_default=Func(function="now"))
+
+
+class ContactEdit(models.Model):
+    """What a person changed on a contact's page: {what: [before, after]}."""
+
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="edits")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    changes = models.JSONField()

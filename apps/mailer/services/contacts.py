@@ -1,15 +1,20 @@
-"""One contact's subscription."""
+"""One contact: its subscription, its fields, its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from apps.accounts.models import Workspace
-from apps.mailer.models import Contact, Suppression
+from apps.accounts.models import User, Workspace
+from apps.mailer.models import Contact, ContactEdit, ContactList, ListMember, Suppression
 from apps.mailer.services import suppression
+from core.errors import Conflict
+from mailkit.imports.rows import clean_value
 
 
 def unsubscribe(*, contact: Contact, source: str) -> None:
@@ -33,7 +38,7 @@ def mark_bounced(workspace: Workspace, contact_ids: Sequence[int]) -> int:
     ).update(status=Contact.Status.BOUNCED, updated_at=timezone.now())
 
 
-def resubscribe(*, contact: Contact) -> None:
+def resubscribe(*, contact: Contact, by: User | None = None) -> None:
     """Undo an unsubscription. A bounced or complained contact stays as it is."""
     with transaction.atomic():
         Suppression.objects.filter(
@@ -41,6 +46,77 @@ def resubscribe(*, contact: Contact) -> None:
             email=contact.email,
             reason=Suppression.Reason.UNSUBSCRIBED,
         ).delete()
-        Contact.objects.filter(pk=contact.pk, status=Contact.Status.UNSUBSCRIBED).update(
+        changed = Contact.objects.filter(pk=contact.pk, status=Contact.Status.UNSUBSCRIBED).update(
             status=Contact.Status.SUBSCRIBED, updated_at=timezone.now()
         )
+        if changed:
+            ContactEdit.objects.create(
+                contact=contact,
+                created_by=by,
+                changes={"status": [Contact.Status.UNSUBSCRIBED, Contact.Status.SUBSCRIBED]},
+            )
+
+
+def edit_contact(
+    *,
+    contact: Contact,
+    by: User,
+    seen: datetime,
+    first_name: str,
+    last_name: str,
+    tags: Sequence[str],
+    fields: Mapping[str, str],
+    lists: Iterable[ContactList],
+) -> bool:
+    """Write what a person changed, and note it; whether there was anything.
+
+    `fields` are custom keys, "" for no value; keys that are not named stay. Raises Conflict where
+    somebody else has changed the contact since it was `seen`.
+    """
+    kept = {**contact.fields, **fields}
+    after = {
+        "first_name": clean_value(first_name),
+        "last_name": clean_value(last_name),
+        "tags": list(tags),
+        "fields": {key: value for key, value in kept.items() if value != ""},
+    }
+    with transaction.atomic():
+        current = Contact.objects.select_for_update().filter(pk=contact.pk, updated_at=seen).first()
+        if current is None:
+            raise Conflict(
+                _("Somebody else has changed this contact meanwhile: look again and repeat.")
+            )
+        changes = _changes(current, after) | _set_lists(current, list(lists))
+        if not changes:
+            return False
+        Contact.objects.filter(pk=current.pk).update(**after, updated_at=timezone.now())
+        ContactEdit.objects.create(contact=current, created_by=by, changes=changes)
+    return True
+
+
+def _changes(before: Contact, after: Mapping[str, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in ("first_name", "last_name"):
+        if getattr(before, name) != after[name]:
+            found[name] = [getattr(before, name), after[name]]
+    if before.tags != after["tags"]:
+        found["tags"] = [", ".join(before.tags), ", ".join(after["tags"])]
+    for key in {**before.fields, **after["fields"]}:
+        values = [str(before.fields.get(key, "")), str(after["fields"].get(key, ""))]
+        if values[0] != values[1]:
+            found[key] = values
+    return found
+
+
+def _set_lists(contact: Contact, chosen: list[ContactList]) -> dict[str, list[str]]:
+    """Make the contact a member of these lists and no others."""
+    before = {one.pk: one.name for one in contact.lists.all()}
+    after = {one.pk: one.name for one in chosen}
+    if before.keys() == after.keys():
+        return {}
+    ListMember.objects.filter(contact=contact, list__in=before.keys() - after.keys()).delete()
+    ListMember.objects.bulk_create(
+        [ListMember(list_id=pk, contact=contact) for pk in after.keys() - before.keys()],
+        ignore_conflicts=True,
+    )
+    return {"lists": [", ".join(sorted(before.values())), ", ".join(sorted(after.values()))]}

@@ -597,7 +597,7 @@ def test_suppressing_by_hand(client: Client, workspace: Workspace, owner: User) 
     assert entry.source == f"user:{owner.pk}"
     assert "gets no mail from now on" in response.text
     wrong = client.post(path, {"email": "not an address"})
-    assert "is not an email address" in wrong.text
+    assert "are not email addresses or domains" in wrong.text
     assert Suppression.objects.count() == 1
 
 

@@ -1,19 +1,14 @@
-"""Reads of the audience; every one takes the workspace or an object of it."""
+"""Reads of imports and of the checks that follow them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
-from apps.accounts.models import Workspace
-from apps.mailer.messages import file_fault_text, reason_text, reject_text
-from apps.mailer.models import Contact, ContactList, Import, ListMember, Verdict, Verification
+from apps.mailer.models import Contact, Import, Verdict, Verification
 from mailkit.imports.rows import suggest_mapping
-
-__all__ = ["file_fault_text", "reason_text", "reject_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,45 +30,6 @@ class ImportProgress:
     @property
     def verified(self) -> bool:
         return self.checked == self.to_check
-
-
-def lists_with_counts(workspace: Workspace) -> QuerySet[ContactList]:
-    """The workspace's lists by name, each with `members`."""
-    members = (
-        ListMember.objects.filter(list=OuterRef("pk"))
-        .order_by()
-        .values("list")
-        .annotate(number=Count("contact_id"))
-        .values("number")
-    )
-    return (
-        ContactList.objects.filter(workspace=workspace)
-        .annotate(members=Coalesce(Subquery(members), 0))
-        .order_by("name")
-    )
-
-
-def contacts(
-    workspace: Workspace,
-    *,
-    search: str = "",
-    list_id: int | None = None,
-    verdict: str = "",
-    status: str = "",
-) -> QuerySet[Contact]:
-    """Contacts, newest first. `verdict` "none" takes those not verified yet."""
-    found = Contact.objects.filter(workspace=workspace)
-    for word in search.split():
-        found = found.filter(
-            Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word)
-        )
-    if list_id is not None:
-        found = found.filter(memberships__list=list_id)
-    if verdict:
-        found = found.filter(verdict="" if verdict == "none" else verdict)
-    if status:
-        found = found.filter(status=status)
-    return found.order_by("-id")
 
 
 def suggested_mapping(job: Import) -> dict[int, str]:
