@@ -1,6 +1,15 @@
 from django.apps import AppConfig
+from django.db.models.signals import pre_delete
 
 
 class CampaignsConfig(AppConfig):
     name = "apps.campaigns"
     verbose_name = "Campaigns"
+
+    def ready(self) -> None:
+        from apps.campaigns import segments  # noqa: F401 (registers its conditions)
+        from apps.campaigns.services import targets
+        from apps.mailer.models import ContactList, Segment
+
+        pre_delete.connect(targets.keep_segment, sender=Segment)
+        pre_delete.connect(targets.keep_list, sender=ContactList)

@@ -2,6 +2,7 @@
 
 from apps.mailer.models.contacts import Contact, ContactField, ContactList, ListMember, Verdict
 from apps.mailer.models.imports import Import, ImportedContact, RejectedRow
+from apps.mailer.models.segments import Segment
 from apps.mailer.models.suppression import Suppression
 from apps.mailer.models.verification import DomainFact, Verification
 
@@ -14,6 +15,7 @@ __all__ = [
     "ImportedContact",
     "ListMember",
     "RejectedRow",
+    "Segment",
     "Suppression",
     "Verdict",
     "Verification",
