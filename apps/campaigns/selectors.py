@@ -205,7 +205,7 @@ _REASONS = """
 """
 _EXCLUDED = "WHEN left_out.contact_id IS NOT NULL THEN 'excluded'"
 _LEFT_OUT = """
-    LEFT JOIN (SELECT DISTINCT contact_id FROM ({ids}) AS some (contact_id)) AS left_out
+    LEFT JOIN (SELECT DISTINCT contact_id FROM ({ids}) AS found (contact_id)) AS left_out
       ON left_out.contact_id = contact.id
 """
 

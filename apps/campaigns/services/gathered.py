@@ -30,7 +30,7 @@ def _keep(table: str, ids: Ids) -> None:
     with limited() as cursor:
         cursor.execute(
             f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
-            f"SELECT DISTINCT contact_id FROM ({ids.sql}) AS some (contact_id)",
+            f"SELECT DISTINCT contact_id FROM ({ids.sql}) AS found (contact_id)",
             ids.params,
         )
         cursor.execute(f"CREATE UNIQUE INDEX ON {table} (contact_id)")

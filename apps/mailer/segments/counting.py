@@ -73,7 +73,7 @@ def count(rules: Group, scope: Scope, seconds: float = COUNT_SECONDS) -> Count:
         pass
     try:
         with limited(seconds) as cursor:
-            some = f"SELECT count(*) FROM ({query.select('1')} LIMIT {AT_LEAST + 1}) AS some"
+            some = f"SELECT count(*) FROM ({query.select('1')} LIMIT {AT_LEAST + 1}) AS found"
             cursor.execute(some, query.params)
             number = int(cursor.fetchone()[0])
     except QueryTooSlow:
