@@ -30,7 +30,7 @@ TARGETS: dict[str, tuple[Any, type[ContactList] | type[Segment]]] = {
 }
 
 
-def _target(name: str) -> forms.ModelMultipleChoiceField:
+def _target(name: str) -> forms.Field:
     label, model = TARGETS[name]
     return forms.ModelMultipleChoiceField(
         label=label,

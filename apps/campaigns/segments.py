@@ -16,6 +16,7 @@ from apps.mailer.segments.subjects import (
     Operator,
     Scope,
     Subject,
+    Text,
     Values,
     days_ago,
     negated,
@@ -31,8 +32,9 @@ ANY = ""
 def of_letters(scope: Scope) -> dict[str, Subject]:
     campaigns = Campaign.objects.filter(workspace=scope.workspace, launched_at__isnull=False)
     rows = campaigns.order_by("-id").values_list("pk", "name")[:NEWEST]
-    options = ((ANY, _("any campaign")), *((str(pk), name) for pk, name in rows))
-    which = Argument("campaign", "choice", _("campaign"), options, optional=True)
+    options: list[tuple[str, Text]] = [(ANY, _("any campaign"))]
+    options += [(str(pk), name) for pk, name in rows]
+    which = Argument("campaign", "choice", _("campaign"), tuple(options), optional=True)
 
     def done(column: str) -> dict[str, Operator]:
         def sql(builder: Builder, values: Values) -> str:

@@ -61,7 +61,10 @@ async function add(button) {
   changed();
 }
 
-// The inputs depend on what is compared and how.
+// The inputs depend on what is compared and how. What is written while the answer is on its way
+// stays, and of two answers the later one counts.
+const asked = new WeakMap();
+
 async function redraw(condition, byWhat) {
   const { what, operator, values: chosen } = read(condition);
   const query = new URLSearchParams({ what });
@@ -71,10 +74,18 @@ async function redraw(condition, byWhat) {
       for (const one of [value].flat()) query.append(name, one);
     }
   }
+  asked.set(condition, query);
   const drawn = await fetched(query);
-  if (!drawn) return;
+  if (!drawn || asked.get(condition) !== query) return;
+  for (const [name, value] of Object.entries(values(condition))) {
+    const field = drawn.querySelector(`[data-value="${name}"]:not([data-several])`);
+    if (field && typeof value === "string" && value !== chosen[name]) field.value = value;
+  }
+  const { dataset = {} } = condition.contains(document.activeElement) ? document.activeElement : {};
+  const place = "what" in dataset ? "[data-what]"
+    : "operator" in dataset ? "[data-operator]" : `[data-value="${dataset.value}"]`;
   condition.replaceWith(drawn);
-  drawn.querySelector(byWhat ? "[data-what]" : "[data-operator]").focus();
+  drawn.querySelector(place)?.focus();
   changed();
 }
 

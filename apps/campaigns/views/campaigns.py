@@ -186,13 +186,14 @@ def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
 def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Who of the campaign's targets would not get it today, loaded after the page: it counts."""
     campaign = campaign_or_404(request, pk)
+    context: dict[str, Any] = {}
     try:
         found = audience_of(
             request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
         )
+        context["left_out"] = found["left_out"]
     except InvalidInput as error:
-        found = {"outdated": error.message}
-    context = {name: found[name] for name in ("left_out", "outdated") if name in found}
+        context["outdated"] = error.message
     return render(request, "campaigns/_left_out.html", context)
 
 

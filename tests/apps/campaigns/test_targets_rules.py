@@ -181,7 +181,7 @@ def holds(rule: dict[str, Any], contact: Contact) -> bool:
 
 
 def compares(what: str, operator: str, values: dict[str, Any], has: str) -> bool:
-    value = values.get("value")
+    value: Any = values.get("value")
     match operator:
         case "empty":
             return has == ""
