@@ -177,10 +177,10 @@ def holds(rule: dict[str, Any], contact: Contact) -> bool:
         return wanted <= tags if operator == "all" else bool(wanted & tags)
     name, _colon, key = what.partition(":")
     has = str(contact.fields.get(key, "")) if key else getattr(contact, name)
-    return compares(what, operator, values, has)
+    return bool(compares(what, operator, values, has))
 
 
-def compares(what: str, operator: str, values: dict[str, Any], has: str) -> bool:
+def compares(what: str, operator: str, values: dict[str, Any], has: str) -> Any:
     value: Any = values.get("value")
     match operator:
         case "empty":
@@ -215,7 +215,7 @@ def compares(what: str, operator: str, values: dict[str, Any], has: str) -> bool
         case "after":
             return has > value
         case "between":
-            return bool(value <= has <= values["until"])
+            return value <= has <= values["until"]
         case "last":
             return str(TODAY - days) <= has <= str(TODAY)
         case "next":
@@ -242,7 +242,7 @@ def provider_of(domain: str) -> str:
 
 def did(what: str, values: dict[str, Any], contact: Contact) -> bool:
     rows = list(Delivery.objects.filter(contact_id=contact.pk).select_related("campaign"))
-    since = NOW - timedelta(days=values["days"]) if values["days"] else None
+    since = NOW - timedelta(days=values["days"] or 3650)
     if what == "ignored":
         rows = [
             row for row in rows
@@ -255,7 +255,7 @@ def did(what: str, values: dict[str, Any], contact: Contact) -> bool:
         times = [row.updated_at for row in rows if row.status == "sent"]
     else:
         times = [at for row in rows if (at := getattr(row, f"{what}_at"))]
-    return sum(since is None or at >= since for at in times) >= values["times"]
+    return sum(at >= since for at in times) >= int(values["times"])
 
 
 def found_by(rules: Group, scope: Scope) -> set[int]:

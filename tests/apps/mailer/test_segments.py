@@ -118,8 +118,8 @@ def test_a_segment_is_saved_changed_copied_and_deleted(workspace: Workspace) -> 
     assert segment.count == 1
     stale = Segment.objects.get(pk=segment.pk)
     segments.update_segment(segment=segment, name="Annas", rules=group(RIGA, match="none"))
-    segment.refresh_from_db()
-    assert (segment.count, segment.rules["match"]) == (None, "none")
+    changed = Segment.objects.get(pk=segment.pk)
+    assert (changed.count, changed.rules["match"]) == (None, "none")
     with pytest.raises(Conflict):
         segments.update_segment(segment=stale, name="Other", rules=RIGA)
     names = [segments.duplicate_segment(segment=segment).name for _ in range(2)]
