@@ -241,7 +241,8 @@ class Engagement(models.Model):
     """When a contact opened letters and clicked in them, newest first, the last 20 of each.
 
     A trigger of the ledger writes it. At least k opens since a moment is then one comparison,
-    `opened[k] >= moment`, where a count of the ledger's rows would group millions of them.
+    `opened[k] >= moment`, where a count of the ledger's rows would group millions of them. The
+    database deletes a row with its contact.
     """
 
     KEPT = 20

@@ -69,7 +69,7 @@ def test_a_segment_with_a_nested_group(page: Page, stack: RunningStack) -> None:
     expect(page.get_by_text("The segment is saved.")).to_be_visible()
 
     # Its conditions are there again, and a campaign can go to it.
-    page.get_by_role("link", name="Good customers").click()
+    page.get_by_role("link", name="Good customers", exact=True).click()
     expect(page.locator("[data-condition]")).to_have_count(2)
     expect(page.locator("#segment-count [data-count]")).to_have_text("1")
     page.goto(f"/w/vera-shop/campaigns/{campaign}/edit/")

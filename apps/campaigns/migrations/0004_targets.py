@@ -7,6 +7,9 @@ from django.db import migrations, models
 
 # services.engagement writes the times once each; UPDATE OF keeps the trigger out of sending.
 KEEP_ENGAGEMENT = """
+ALTER TABLE campaigns_engagement ADD CONSTRAINT engagement_of_contact
+    FOREIGN KEY (contact_id) REFERENCES mailer_contact (id) ON DELETE CASCADE;
+
 INSERT INTO campaigns_engagement (contact_id, workspace_id, opened, clicked)
 SELECT row.contact_id, campaign.workspace_id,
        COALESCE((array_agg(opened_at ORDER BY opened_at DESC)
@@ -14,6 +17,7 @@ SELECT row.contact_id, campaign.workspace_id,
        COALESCE((array_agg(clicked_at ORDER BY clicked_at DESC)
                  FILTER (WHERE clicked_at IS NOT NULL))[1:20], '{}')
 FROM campaigns_delivery row JOIN campaigns_campaign campaign ON campaign.id = row.campaign_id
+JOIN mailer_contact contact ON contact.id = row.contact_id
 WHERE row.opened_at IS NOT NULL OR row.clicked_at IS NOT NULL
 GROUP BY 1, 2;
 
@@ -35,7 +39,8 @@ BEGIN
     INSERT INTO campaigns_engagement AS known (contact_id, workspace_id, opened, clicked)
     SELECT NEW.contact_id, campaign.workspace_id,
            campaigns_newest(ARRAY[opened]), campaigns_newest(ARRAY[clicked])
-    FROM campaigns_campaign campaign WHERE campaign.id = NEW.campaign_id
+    FROM campaigns_campaign campaign, mailer_contact contact  -- who may have been erased
+    WHERE campaign.id = NEW.campaign_id AND contact.id = NEW.contact_id
     ON CONFLICT (contact_id) DO UPDATE SET
         opened = campaigns_newest(known.opened || EXCLUDED.opened),
         clicked = campaigns_newest(known.clicked || EXCLUDED.clicked);

@@ -197,6 +197,21 @@ def test_opens_and_clicks_are_kept_newest_first(workspace: Workspace) -> None:
     assert one.workspace_id == workspace.pk
 
 
+def test_engagement_goes_with_its_contact(workspace: Workspace) -> None:
+    contact = make_contact(workspace)
+    first, second = make_campaign(workspace), make_campaign(workspace)
+    for campaign in (first, second):
+        make_delivery(campaign, contact, status="sent")
+    engagement.note_open(first.pk, contact.pk)
+    pk = contact.pk
+    contact.delete()
+    assert not Engagement.objects.exists()
+    # The ledger stays, and so may a letter that is opened later.
+    engagement.note_open(second.pk, pk)
+    assert Delivery.objects.get(campaign=second).opened_at is not None
+    assert not Engagement.objects.exists()
+
+
 # Pages
 
 
