@@ -132,7 +132,8 @@ def snapshot(campaign_id: int) -> int:
                 cursor.execute(statement, values | {"list": list_id, "last": last})
                 last, number = cursor.fetchone()
                 added += number
-    gathered.forget()
+    if not targets.simple:
+        gathered.forget()
     return added
 
 

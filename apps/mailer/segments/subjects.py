@@ -223,5 +223,5 @@ def days_ago(scope: Scope, days: int) -> datetime:
 
 
 DAYS = Argument("days", "days", gettext_lazy("days"), default=30, most=MOST_DAYS)
-ANY_DAYS = Argument("days", "days", gettext_lazy("in the last days"), optional=True, most=MOST_DAYS)
-TIMES = Argument("times", "times", gettext_lazy("times at least"), default=1)
+ANY_DAYS = Argument("days", "days", gettext_lazy("in the last"), optional=True, most=MOST_DAYS)
+TIMES = Argument("times", "times", gettext_lazy("letters at least"), default=1)
