@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -77,8 +77,13 @@ def sign_with_rsa(workspace: Workspace) -> None:
     domain.keys.filter(algorithm=DkimKey.Algorithm.RSA).update(active=True)
 
 
-def make_list(workspace: Workspace, size: int, *, name: str = "") -> ContactList:
-    """A list of `size` new contacts, all valid, made by two statements."""
+def make_list(
+    workspace: Workspace, size: int, *, name: str = "", columns: Mapping[str, str] | None = None
+) -> ContactList:
+    """A list of `size` new contacts, all valid, made by two statements.
+
+    `columns`: SQL for more of their columns, by the number `n` of the contact.
+    """
     target = ContactList.objects.create(workspace=workspace, name=name or f"{size} readers")
     model = Contact.objects.create(
         workspace=workspace, email=f"model.{target.pk}@mail.bench.test", verdict="valid",
@@ -92,8 +97,8 @@ def make_list(workspace: Workspace, size: int, *, name: str = "") -> ContactList
         "fields": "jsonb_build_object({})".format(
             ", ".join(f"'{key}', {_one_of(choices)}" for key, choices in FIELDS.items())
         ),
-    }
-    columns = [
+    } | dict(columns or {})
+    names = [
         str(field.column)
         for field in Contact._meta.local_concrete_fields
         if not field.primary_key and not field.generated
@@ -102,8 +107,8 @@ def make_list(workspace: Workspace, size: int, *, name: str = "") -> ContactList
         cursor.execute(
             f"""
             WITH made AS (
-                INSERT INTO mailer_contact ({", ".join(columns)})
-                SELECT {", ".join(values.get(column, f"model.{column}") for column in columns)}
+                INSERT INTO mailer_contact ({", ".join(names)})
+                SELECT {", ".join(values.get(column, f"model.{column}") for column in names)}
                 FROM mailer_contact model, generate_series(1, %s) n
                 WHERE model.id = %s
                 RETURNING id

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import pre_delete
 
 
 class CampaignsConfig(AppConfig):
@@ -7,6 +8,11 @@ class CampaignsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.campaigns import people as ours
+        from apps.campaigns import segments  # noqa: F401 (registers its conditions)
+        from apps.campaigns.services import targets
         from apps.mailer import people
+        from apps.mailer.models import ContactList, Segment
 
         people.register(timeline=ours.timeline, eraser=ours.erase)
+        pre_delete.connect(targets.keep_segment, sender=Segment)
+        pre_delete.connect(targets.keep_list, sender=ContactList)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign
-from apps.mailer.models import ContactList, Verdict
+from apps.mailer.models import ContactList, Segment, Verdict
 from apps.mailer.selectors import lists_with_counts
 
 # A header is one line: a line break in it would start another header (RFC 5322, 2.2).
@@ -19,6 +19,41 @@ one_line = RegexValidator(r"[\x00-\x1f\x7f]", _("Use one line of text only."), i
 
 # An invalid address is never mailed, so it is no choice.
 MAILABLE = [choice for choice in Verdict.choices if choice[0] != Verdict.INVALID]
+
+
+# The four choices that make a campaign's targets, and what each is chosen from.
+TARGETS: dict[str, tuple[Any, type[ContactList] | type[Segment]]] = {
+    "lists": (_("Lists"), ContactList),
+    "segments": (_("Segments"), Segment),
+    "excluded_lists": (_("Lists to leave out"), ContactList),
+    "excluded_segments": (_("Segments to leave out"), Segment),
+}
+
+
+def _target(name: str) -> forms.Field:
+    label, model = TARGETS[name]
+    return forms.ModelMultipleChoiceField(
+        label=label,
+        queryset=model.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+    )
+
+
+class TargetsForm(forms.Form):
+    """Whom a campaign is for and whom it leaves out, of one workspace."""
+
+    lists = _target("lists")
+    segments = _target("segments")
+    excluded_lists = _target("excluded_lists")
+    excluded_segments = _target("excluded_segments")
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, (_label, model) in TARGETS.items():
+            field = self.fields[name]
+            assert isinstance(field, forms.ModelMultipleChoiceField)
+            field.queryset = model.objects.filter(workspace=workspace).order_by("name")
 
 
 class NewCampaignForm(forms.Form):
@@ -33,7 +68,7 @@ class NewCampaignForm(forms.Form):
     )
 
 
-class CampaignForm(forms.Form):
+class CampaignForm(TargetsForm):
     """All of a draft. Only the name is required: a draft may be unfinished."""
 
     name = forms.CharField(
@@ -54,12 +89,6 @@ class CampaignForm(forms.Form):
         max_length=254,
         required=False,
         help_text=_("Leave it empty to get replies at the sender address."),
-    )
-    lists = forms.ModelMultipleChoiceField(
-        label=_("Lists"),
-        queryset=ContactList.objects.none(),
-        required=False,
-        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
     include_verdicts = forms.MultipleChoiceField(
         label=_("Send to addresses that were found"),
@@ -90,7 +119,7 @@ class CampaignForm(forms.Form):
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, workspace=workspace, **kwargs)
         lists = self.fields["lists"]
         assert isinstance(lists, forms.ModelMultipleChoiceField)
         lists.queryset = lists_with_counts(workspace).order_by("name")
@@ -100,7 +129,8 @@ class CampaignForm(forms.Form):
         """The form showing what is saved."""
         fields = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
         saved: dict[str, Any] = {name: getattr(campaign, name) for name in fields}
-        saved["lists"] = list(campaign.lists.values_list("pk", flat=True))
+        for name in TARGETS:
+            saved[name] = list(getattr(campaign, name).values_list("pk", flat=True))
         saved["include_verdicts"] = campaign.include_verdicts
         saved |= {name: getattr(campaign, name) for name in ("track_opens", "track_clicks")}
         saved["version"] = version(campaign)
@@ -111,19 +141,16 @@ class CampaignForm(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if name != "version"}
 
 
-class AudienceForm(forms.Form):
+class AudienceForm(TargetsForm):
     """The part of the editor that decides who gets the letter."""
 
-    lists = forms.ModelMultipleChoiceField(queryset=ContactList.objects.none(), required=False)
     include_verdicts = forms.MultipleChoiceField(choices=MAILABLE, required=False)
     not_opened = forms.ModelChoiceField(queryset=Campaign.objects.none(), required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        lists, not_opened = self.fields["lists"], self.fields["not_opened"]
-        assert isinstance(lists, forms.ModelMultipleChoiceField)
+        super().__init__(*args, workspace=workspace, **kwargs)
+        not_opened = self.fields["not_opened"]
         assert isinstance(not_opened, forms.ModelChoiceField)
-        lists.queryset = ContactList.objects.filter(workspace=workspace)
         not_opened.queryset = Campaign.objects.filter(workspace=workspace)
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
-from apps.mailer.models import Contact, ContactList, Verdict
+from apps.mailer.models import Contact, ContactList, Segment, Verdict
 
 
 def only_valid() -> list[str]:
@@ -20,7 +20,10 @@ def only_valid() -> list[str]:
 
 
 class Campaign(models.Model):
-    """A letter to the contacts of some lists. Its content is frozen by the launch."""
+    """A letter to the contacts of some lists and segments, without those of the excluded ones.
+
+    Its content is frozen by the launch.
+    """
 
     class State(models.TextChoices):
         DRAFT = "draft", _("Draft")
@@ -41,6 +44,13 @@ class Campaign(models.Model):
     html = models.TextField(_("HTML"), blank=True)
     text = models.TextField(_("plain text"), blank=True)
     lists = models.ManyToManyField(ContactList, related_name="campaigns", verbose_name=_("lists"))
+    segments = models.ManyToManyField(Segment, related_name="campaigns", verbose_name=_("segments"))
+    excluded_lists = models.ManyToManyField(
+        ContactList, related_name="excluding_campaigns", verbose_name=_("lists to leave out")
+    )
+    excluded_segments = models.ManyToManyField(
+        Segment, related_name="excluding_campaigns", verbose_name=_("segments to leave out")
+    )
     include_verdicts = ArrayField(
         models.CharField(max_length=8, choices=Verdict), default=only_valid
     )
@@ -189,6 +199,18 @@ class Delivery(models.Model):
                 # Not by status: the planner would read all of it to find some rows by their keys.
                 condition=Q(lease_until__isnull=False),
             ),
+            # What segments ask for: who opened or clicked in these campaigns since then. Rows come
+            # in by an open or a click alone, never by sending.
+            models.Index(
+                fields=["campaign", "opened_at", "contact"],
+                name="delivery_opened",
+                condition=Q(opened_at__isnull=False),
+            ),
+            models.Index(
+                fields=["campaign", "clicked_at", "contact"],
+                name="delivery_clicked",
+                condition=Q(clicked_at__isnull=False),
+            ),
             # Few among the final rows, and those that people look for.
             models.Index(
                 fields=["campaign", "status", "contact"],
@@ -213,6 +235,24 @@ class Tally(models.Model):
     status = models.CharField(max_length=11)
     fault = models.CharField(max_length=16)
     number = models.BigIntegerField()
+
+
+class Engagement(models.Model):
+    """When a contact opened letters and clicked in them, newest first, the last 20 of each.
+
+    A trigger of the ledger writes it. At least k opens since a moment is then one comparison,
+    `opened[k] >= moment`, where a count of the ledger's rows would group millions of them. The
+    database deletes a row with its contact.
+    """
+
+    KEPT = 20
+
+    contact = models.OneToOneField(
+        Contact, models.DO_NOTHING, db_constraint=False, primary_key=True, related_name="+"
+    )
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+")
+    opened = ArrayField(models.DateTimeField(), default=list, db_default=[])
+    clicked = ArrayField(models.DateTimeField(), default=list, db_default=[])
 
 
 class TestSend(models.Model):

@@ -17,7 +17,9 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
-from apps.mailer.models import Verdict
+from apps.campaigns.targets import Targets
+from apps.mailer.models import Segment, Verdict
+from apps.mailer.segments.counting import limited
 from apps.senders.models import Relay, SendingPolicy
 from mailkit import providers
 
@@ -187,6 +189,7 @@ _REASONS = """
     SELECT contact.domain, CASE
         WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
         WHEN never.id IS NOT NULL OR of_domain.id IS NOT NULL THEN 'suppressed'
+        {excluded}
         WHEN contact.verdict <> ALL(%(verdicts)s)
             THEN COALESCE(NULLIF(contact.verdict, ''), 'unverified')
         WHEN %(earlier)s::bigint IS NOT NULL AND NOT EXISTS (
@@ -200,25 +203,40 @@ _REASONS = """
     LEFT JOIN mailer_suppression of_domain
       ON of_domain.workspace_id = contact.workspace_id
      AND of_domain.email = '@' || contact.domain
-    WHERE contact.workspace_id = %(workspace)s AND contact.id IN (
-        SELECT member.contact_id FROM mailer_listmember member
-        JOIN mailer_contactlist list ON list.id = member.list_id
-        WHERE list.workspace_id = %(workspace)s AND list.id = ANY(%(lists)s))
+    {left_out}
+    WHERE contact.workspace_id = %(workspace)s AND contact.id IN ({taken})
+"""
+_EXCLUDED = "WHEN left_out.contact_id IS NOT NULL THEN 'excluded'"
+_LEFT_OUT = """
+    LEFT JOIN (SELECT DISTINCT contact_id FROM ({ids}) AS found (contact_id)) AS left_out
+      ON left_out.contact_id = contact.id
 """
 
 
-def _chosen(
+def _ask(
+    statement: str,
     workspace: Workspace,
-    list_ids: Iterable[int],
+    targets: Targets,
     verdicts: Iterable[str],
     not_opened: Campaign | None,
-) -> dict[str, Any]:
-    return {
+    **values: Any,
+) -> list[Any]:
+    """The rows of a statement over `{reasons}`."""
+    taken = targets.taken(workspace)
+    params = taken.params | {
         "workspace": workspace.pk,
-        "lists": list(list_ids),
         "verdicts": list(verdicts),
         "earlier": not_opened.pk if not_opened else None,
     }
+    excluded = left_out = ""
+    if targets.excluding:
+        ids = targets.left_out(workspace)
+        excluded, left_out = _EXCLUDED, _LEFT_OUT.format(ids=ids.sql)
+        params |= ids.params
+    reasons = _REASONS.format(excluded=excluded, left_out=left_out, taken=taken.sql)
+    with connection.cursor() if targets.simple else limited() as cursor:
+        cursor.execute(statement.format(reasons=reasons), params | values)
+        return list(cursor.fetchall())
 
 
 def audience(
@@ -227,20 +245,23 @@ def audience(
     list_ids: Iterable[int],
     verdicts: Iterable[str],
     not_opened: Campaign | None = None,
+    segments: Iterable[Segment] = (),
+    excluded_list_ids: Iterable[int] = (),
+    excluded_segments: Iterable[Segment] = (),
 ) -> Audience:
     """Whom the ledger's snapshot would take, by the same conditions, and whom it would leave.
 
-    Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, the
-    verdicts that are not included (`unverified` stands for none), and for a resend `opened`:
-    those who were not sent the earlier campaign or have opened it.
+    Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, excluded
+    (in a list or segment that is left out), the verdicts that are not included (`unverified`
+    stands for none), and for a resend `opened`: those who were not sent the earlier campaign or
+    have opened it.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT reason, count(*) FROM ({_REASONS}) AS reasoned GROUP BY 1",
-            _chosen(workspace, list_ids, verdicts, not_opened),
-        )
-        counts = dict(cursor.fetchall())
-    reasons = ("unsubscribed", "suppressed", *Verdict.values, "unverified", "opened")
+    targets = Targets(
+        tuple(list_ids), tuple(segments), tuple(excluded_list_ids), tuple(excluded_segments)
+    )
+    statement = "SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
+    counts = dict(_ask(statement, workspace, targets, verdicts, not_opened))
+    reasons = ("unsubscribed", "suppressed", "excluded", *Verdict.values, "unverified", "opened")
     return Audience(
         counts.get("", 0), {reason: counts[reason] for reason in reasons if reason in counts}
     )
@@ -248,11 +269,15 @@ def audience(
 
 def has_audience(campaign: Campaign) -> bool:
     """Whether anybody would get a draft: found at the first one, however many there are."""
-    lists = list(campaign.lists.values_list("pk", flat=True))
-    chosen = _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM ({_REASONS}) AS reasoned WHERE reason = '' LIMIT 1", chosen)
-        return cursor.fetchone() is not None
+    return bool(
+        _ask(
+            "SELECT 1 FROM ({reasons}) AS reasoned WHERE reason = '' LIMIT 1",
+            campaign.workspace,
+            Targets.of(campaign),
+            campaign.include_verdicts,
+            campaign.not_opened,
+        )
+    )
 
 
 def waits_for(campaign: Campaign) -> str:
@@ -292,33 +317,31 @@ def provider_label(key: str) -> str:
 
 def audience_by_provider(campaign: Campaign) -> dict[str, int]:
     """How many letters of a draft would go to each mailbox provider."""
-    lists = campaign.lists.values_list("pk", flat=True)
-    chosen = _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
     known = [
         (domain, provider.key)
         for provider in providers.PROVIDERS.values()
         for domain in provider.domains
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
-            FROM (SELECT domain, count(*) AS number FROM ({_REASONS}) AS reasoned
-                  WHERE reason = '' GROUP BY 1) AS counted
-            LEFT JOIN unnest(%(domains)s::text[], %(providers)s::text[])
-                AS known (domain, provider) ON known.domain = counted.domain
-            LEFT JOIN mailer_domainfact fact
-                ON fact.domain = counted.domain AND NOT fact.sandbox
-            GROUP BY 1
-            """,
-            chosen
-            | {
-                "other": providers.OTHER,
-                "domains": [domain for domain, _key in known],
-                "providers": [key for _domain, key in known],
-            },
-        )
-        return {provider: int(number) for provider, number in cursor.fetchall()}
+    rows = _ask(
+        """
+        SELECT COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
+        FROM (SELECT domain, count(*) AS number FROM ({reasons}) AS reasoned
+              WHERE reason = '' GROUP BY 1) AS counted
+        LEFT JOIN unnest(%(domains)s::text[], %(providers)s::text[])
+            AS known (domain, provider) ON known.domain = counted.domain
+        LEFT JOIN mailer_domainfact fact
+            ON fact.domain = counted.domain AND NOT fact.sandbox
+        GROUP BY 1
+        """,
+        campaign.workspace,
+        Targets.of(campaign),
+        campaign.include_verdicts,
+        campaign.not_opened,
+        other=providers.OTHER,
+        domains=[domain for domain, _key in known],
+        providers=[key for _domain, key in known],
+    )
+    return {provider: int(number) for provider, number in rows}
 
 
 def deliveries(

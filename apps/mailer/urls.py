@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.mailer.views import bulk, contact, contacts, imports, lists, suppression
+from apps.mailer.views import bulk, contact, contacts, imports, lists, segments, suppression
 
 app_name = "mailer"
 urlpatterns = [
@@ -22,6 +22,14 @@ urlpatterns = [
     path("lists/new/", lists.create, name="list_create"),
     path("lists/<int:pk>/", lists.contact_list, name="list"),
     path("lists/<int:pk>/delete/", lists.delete, name="list_delete"),
+    path("segments/", segments.segments, name="segments"),
+    path("segments/new/", segments.create, name="segment_create"),
+    path("segments/rule/", segments.rule, name="segment_rule"),
+    path("segments/count/", segments.live_count, name="segment_live_count"),
+    path("segments/<int:pk>/", segments.segment, name="segment"),
+    path("segments/<int:pk>/count/", segments.count, name="segment_count"),
+    path("segments/<int:pk>/duplicate/", segments.duplicate, name="segment_duplicate"),
+    path("segments/<int:pk>/delete/", segments.delete, name="segment_delete"),
     path("imports/", imports.imports, name="imports"),
     path("imports/new/", imports.upload, name="upload"),
     path("imports/<int:pk>/", imports.detail, name="import"),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign
-from apps.mailer.models import ContactList, Verdict
+from apps.mailer.models import Verdict
 from core.errors import Conflict, InvalidInput
 from mailkit.addresses import Fault, parse_address
 from mailkit.rfc2047 import CONTROL
 
+TARGETS = ("lists", "segments", "excluded_lists", "excluded_segments")
 FLAGS = ("track_opens", "track_clicks")
 CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
 State = Campaign.State
@@ -25,7 +25,7 @@ _ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to")
 
 
 def create_campaign(*, workspace: Workspace, by: User | None, **content: Any) -> Campaign:
-    """`content`: the CONTENT fields, FLAGS, `lists`, `include_verdicts`. Raises InvalidInput."""
+    """`content`: the CONTENT fields, FLAGS, TARGETS, `include_verdicts`. Raises InvalidInput."""
     campaign = Campaign(workspace=workspace, created_by=by)
     return _write(campaign, content)
 
@@ -44,7 +44,7 @@ def update_campaign(*, campaign: Campaign, **content: Any) -> Campaign:
 
 
 def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
-    """A new draft with the same content and lists."""
+    """A new draft with the same content and targets."""
     return _copy(
         campaign,
         by,
@@ -68,7 +68,8 @@ def resend_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
 def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign | None) -> Campaign:
     content = {field: getattr(campaign, field) for field in (*CONTENT, *FLAGS)} | {"name": name}
     copy = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
-    content |= {"lists": campaign.lists.all(), "include_verdicts": campaign.include_verdicts}
+    content |= {name: getattr(campaign, name).all() for name in TARGETS}
+    content["include_verdicts"] = campaign.include_verdicts
     return _write(copy, content)
 
 
@@ -83,7 +84,7 @@ def delete_campaign(*, campaign: Campaign) -> None:
 
 
 def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
-    lists: Iterable[ContactList] | None = content.pop("lists", None)
+    targets = {name: list(content.pop(name)) for name in TARGETS if content.get(name) is not None}
     verdicts = content.pop("include_verdicts", None)
     for name in FLAGS:
         if name in content:
@@ -96,9 +97,9 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
         if not set(verdicts) <= set(Verdict.values):
             raise InvalidInput(_("Choose which verdicts to include."))
         campaign.include_verdicts = list(verdicts)
-    chosen = list(lists) if lists is not None else None
-    if chosen and any(one.workspace_id != campaign.workspace_id for one in chosen):
-        raise InvalidInput(_("This list does not exist."))
+    for chosen in targets.values():
+        if any(one.workspace_id != campaign.workspace_id for one in chosen):
+            raise InvalidInput(_("This list or segment does not exist."))
     campaign.name = campaign.name or campaign.subject[:150] or _("Untitled campaign")
     campaign.updated_at = timezone.now()
     campaign.pause_reason = ""  # why it could not be launched: it is another draft now
@@ -110,10 +111,13 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
         raise InvalidInput(" ".join(error.messages)) from error
     for name in ("from_email", "reply_to"):
         setattr(campaign, name, _stored_address(getattr(campaign, name)))
-    with transaction.atomic():
-        campaign.save()
-        if chosen is not None:
-            campaign.lists.set(chosen)
+    try:
+        with transaction.atomic():
+            campaign.save()
+            for name, chosen in targets.items():
+                getattr(campaign, name).set(chosen)
+    except IntegrityError as error:
+        raise Conflict(_("A list or segment was deleted meanwhile: choose again.")) from error
     return campaign
 
 

@@ -16,6 +16,7 @@ from apps.accounts.models import User
 from apps.campaigns import letters, selectors
 from apps.campaigns.models import Campaign, CampaignLink
 from apps.campaigns.services import ledger, notices, partitions
+from apps.campaigns.targets import Targets
 from core import queues
 from core.errors import Conflict, InvalidInput
 
@@ -47,17 +48,19 @@ def problems(campaign: Campaign) -> list[str]:
         found.append(_("Say who sends it: the sender address is empty."))
     if not (campaign.html.strip() or campaign.text.strip()):
         found.append(_("Write the letter: both its HTML and its text are empty."))
-    list_ids = list(campaign.lists.values_list("pk", flat=True))
-    if not list_ids:
-        found.append(_("Choose at least one list."))
+    if not Targets.of(campaign):
+        found.append(_("Choose at least one list or segment."))
     if found:
         return found
     try:
         letters.preview(campaign, None)
     except InvalidInput as error:
         found.append(error.message)
-    if not selectors.has_audience(campaign):
-        found.append(_("Nobody would get it: choose other lists or include more verdicts."))
+    try:
+        if not selectors.has_audience(campaign):
+            found.append(_("Nobody would get it: choose other lists or include more verdicts."))
+    except InvalidInput as error:  # a segment is about something that does not exist any more
+        found.append(error.message)
     return found
 
 
@@ -117,20 +120,45 @@ def checked_hours(hours: Hours | None) -> tuple[int | None, int | None]:
 
 
 def prepare_campaign(campaign_id: int) -> None:
-    """Take the audience into the ledger and ask for sending; a repetition does nothing."""
+    """Take the audience into the ledger and ask for sending; a repetition does nothing.
+
+    Where what a segment is about was deleted since the launch, the campaign is a draft again.
+    """
     partitions.ensure_partition(campaign_id)
+    try:
+        prepared = _prepare(campaign_id)
+    except InvalidInput as error:
+        _return_to_draft(campaign_id, error.message)
+        return
+    if prepared and not ledger.finish(campaign_id):
+        ring_sending([campaign_id])
+
+
+def _return_to_draft(campaign_id: int, reason: str) -> None:
+    with transaction.atomic():
+        returned = Campaign.objects.filter(pk=campaign_id, state=State.PREPARING).update(
+            state=State.DRAFT,
+            launched_at=None,
+            pause_reason=reason[:LONGEST_REASON],
+            updated_at=timezone.now(),
+        )
+        if returned:
+            transaction.on_commit(lambda: notices.ring(campaign_id))
+
+
+def _prepare(campaign_id: int) -> bool:
+    """Whether it was done now."""
     with transaction.atomic():
         # The update holds the campaign's row: a second worker waits here and then finds it done.
         prepared = Campaign.objects.filter(pk=campaign_id, state=State.PREPARING).update(
             state=State.SENDING, moved_at=timezone.now()
         )
         if not prepared:
-            return
+            return False
         _fix_links(Campaign.objects.select_related("workspace", "created_by").get(pk=campaign_id))
         audience = ledger.snapshot(campaign_id)
         Campaign.objects.filter(pk=campaign_id).update(audience=audience)
-    if not ledger.finish(campaign_id):
-        ring_sending([campaign_id])
+    return True
 
 
 def _fix_links(campaign: Campaign) -> None:

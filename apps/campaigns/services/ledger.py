@@ -24,6 +24,8 @@ from django.db import connection, transaction
 from psycopg.types.json import JsonbLoader
 
 from apps.campaigns.models import Campaign
+from apps.campaigns.services import gathered
+from apps.campaigns.targets import Targets
 from mailkit import providers
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,8 @@ def snapshot(campaign_id: int) -> int:
     """Queue one row for each contact of the audience; a repetition adds nothing.
 
     Where the campaign begins in each recipient's own time, a row waits until then. Runs in the
-    caller's transaction. Returns the number of rows added.
+    caller's transaction. Returns the number of rows added. Raises InvalidInput where the rules
+    of a segment are outdated.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     values: dict[str, Any] = {
@@ -107,35 +110,41 @@ def snapshot(campaign_id: int) -> int:
             values.setdefault("providers", []).append(provider.key)
     start = _AT_LOCAL_TIME if campaign.recipient_time else _AT_ONCE
     not_opened = _NOT_OPENED if campaign.not_opened_id else ""
-    lists = list(campaign.lists.values_list("pk", flat=True))
+    targets = Targets.of(campaign)
+    gathered.gather(campaign.workspace, targets)
+    sources = [(_OF_LIST, list_id) for list_id in targets.list_ids]
+    if targets.segments:
+        sources.append((_OF_SEGMENTS, 0))
     # To look for each row costs a quarter of the time, and most campaigns go to one list, once.
-    repeated = len(lists) > 1 or campaign.deliveries.exists()
+    repeated = len(sources) > 1 or campaign.deliveries.exists()
     options = {
         "start": start,
         "not_opened": not_opened,
+        "not_excluded": gathered.NOT_EXCLUDED if targets.excluding else "",
         "conflict": "ON CONFLICT DO NOTHING" if repeated else "",
     }
     added = 0
     with connection.cursor() as cursor:
-        for list_id in lists:
+        for source, list_id in sources:
+            statement = _SNAPSHOT.format(source=source, **options)
             last: int | None = 0
             while last is not None:
-                cursor.execute(
-                    _SNAPSHOT.format(**options),
-                    values | {"list": list_id, "last": last},
-                )
+                cursor.execute(statement, values | {"list": list_id, "last": last})
                 last, number = cursor.fetchone()
                 added += number
+    if not targets.simple:
+        gathered.forget()
     return added
 
 
-# A chunk of one list's members by their key: a plan that does not depend on how many there are,
-# and memory that does not grow with them.
+# A chunk of the members of one list, or of all segments, by their key: a plan that does not depend
+# on how many there are, and memory that does not grow with them.
 CHUNK = 20_000
+_OF_LIST = "mailer_listmember WHERE list_id = %(list)s AND"
+_OF_SEGMENTS = f"{gathered.TAKEN} WHERE"
 _SNAPSHOT = """
     WITH chunk AS MATERIALIZED (
-        SELECT contact_id FROM mailer_listmember
-        WHERE list_id = %(list)s AND contact_id > %(last)s
+        SELECT contact_id FROM {source} contact_id > %(last)s
         ORDER BY contact_id LIMIT %(chunk)s
     ), known AS MATERIALIZED (
         SELECT * FROM unnest(%(domains)s::text[], %(providers)s::text[])
@@ -157,7 +166,7 @@ _SNAPSHOT = """
           AND (SELECT never.id FROM mailer_suppression never
                WHERE never.workspace_id = %(workspace)s
                  AND never.email IN (contact.email, '@' || contact.domain) LIMIT 1) IS NULL
-          {not_opened}
+          {not_opened} {not_excluded}
         ORDER BY contact.id
         {conflict}
         RETURNING 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from django.contrib import messages
@@ -16,13 +15,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.campaigns import selectors
-from apps.campaigns.forms import AudienceForm, NewCampaignForm
+from apps.campaigns.forms import TARGETS, AudienceForm, NewCampaignForm
 from apps.campaigns.messages import WAITS, fault_label
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import campaigns as drafts
+from apps.campaigns.targets import Targets
 from apps.mailer.models import ContactList
 from apps.senders.selectors import has_relay
-from core.errors import Conflict
+from core.errors import Conflict, InvalidInput
 
 
 class LeftOut(NamedTuple):
@@ -38,6 +38,9 @@ LEFT_OUT = {
         "?status=unsubscribed",
     ),
     "suppressed": LeftOut(gettext_lazy("on the suppression list"), "mailer:suppression", ""),
+    "excluded": LeftOut(
+        gettext_lazy("in a list or segment that is left out"), "mailer:contacts", ""
+    ),
     "valid": LeftOut(gettext_lazy("verified as valid"), "mailer:contacts", "?verdict=valid"),
     "risky": LeftOut(gettext_lazy("risky addresses"), "mailer:contacts", "?verdict=risky"),
     "invalid": LeftOut(gettext_lazy("invalid addresses"), "mailer:contacts", "?verdict=invalid"),
@@ -64,6 +67,18 @@ def campaign_or_404(request: WorkspaceRequest, pk: int) -> Campaign:
 
 def to_page(name: str, campaign: Campaign, request: WorkspaceRequest) -> HttpResponse:
     return redirect(f"campaigns:{name}", request.workspace.slug, campaign.pk)
+
+
+def targets_shown(campaign: Campaign) -> list[tuple[Any, list[tuple[Any, str]]]]:
+    """(label, [(list or segment, its address)]) of each kind of target that was chosen."""
+    slug, found = campaign.workspace.slug, []
+    for name, (label, model) in TARGETS.items():
+        page = "mailer:list" if model is ContactList else "mailer:segment"
+        rows = getattr(campaign, name).order_by("name")
+        shown = [(one, reverse(page, args=[slug, one.pk])) for one in rows]
+        if shown:
+            found.append((label, shown))
+    return found
 
 
 @require_GET
@@ -103,29 +118,39 @@ def _usual_sender(request: WorkspaceRequest) -> dict[str, str]:
 
 @require_GET
 def audience(request: WorkspaceRequest) -> HttpResponse:
-    """How many would get a letter to the chosen lists, and who is left out."""
+    """How many would get a letter to the chosen targets, and who is left out."""
     form = AudienceForm(request.GET, workspace=request.workspace)
     context: dict[str, Any] = {"new_tab": True}
     if form.is_valid():
-        context |= audience_of(
-            request,
-            form.cleaned_data["lists"],
-            form.cleaned_data["include_verdicts"],
-            form.cleaned_data["not_opened"],
+        chosen = form.cleaned_data
+        targets = Targets(
+            tuple(one.pk for one in chosen["lists"]),
+            tuple(chosen["segments"]),
+            tuple(one.pk for one in chosen["excluded_lists"]),
+            tuple(chosen["excluded_segments"]),
         )
+        try:
+            context |= audience_of(
+                request, targets, chosen["include_verdicts"], chosen["not_opened"]
+            )
+        except InvalidInput as error:
+            context["outdated"] = error.message
     return render(request, "campaigns/_audience.html", context)
 
 
 def audience_of(
     request: WorkspaceRequest,
-    lists: Iterable[ContactList],
+    targets: Targets,
     verdicts: list[str],
     not_opened: Campaign | None,
 ) -> dict[str, Any]:
     """The audience, and (reason, count, address of the rows) of those left out."""
     found = selectors.audience(
         request.workspace,
-        list_ids=[chosen.pk for chosen in lists],
+        list_ids=targets.list_ids,
+        segments=targets.segments,
+        excluded_list_ids=targets.excluded_list_ids,
+        excluded_segments=targets.excluded_segments,
         verdicts=verdicts,
         not_opened=not_opened,
     )
@@ -147,7 +172,7 @@ def detail(request: WorkspaceRequest, pk: int) -> HttpResponse:
     campaign = campaign_or_404(request, pk)
     if campaign.is_draft:
         return to_page("edit", campaign, request)
-    context = _report(request, campaign) | {"lists": campaign.lists.order_by("name")}
+    context = _report(request, campaign) | {"targets": targets_shown(campaign)}
     return render(request, "campaigns/detail.html", context)
 
 
@@ -159,12 +184,17 @@ def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    """Who of the campaign's lists would not get it today, loaded after the page: it counts."""
+    """Who of the campaign's targets would not get it today, loaded after the page: it counts."""
     campaign = campaign_or_404(request, pk)
-    found = audience_of(
-        request, campaign.lists.all(), campaign.include_verdicts, campaign.not_opened
-    )
-    return render(request, "campaigns/_left_out.html", {"left_out": found["left_out"]})
+    context: dict[str, Any] = {}
+    try:
+        found = audience_of(
+            request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
+        )
+        context["left_out"] = found["left_out"]
+    except InvalidInput as error:
+        context["outdated"] = error.message
+    return render(request, "campaigns/_left_out.html", context)
 
 
 def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -16,7 +19,14 @@ from apps.campaigns.forms import LaunchForm, version
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch as launching
 from apps.campaigns.services import retry, schedule
-from apps.campaigns.views.campaigns import RETRIED, audience_of, campaign_or_404, to_page
+from apps.campaigns.targets import Targets
+from apps.campaigns.views.campaigns import (
+    RETRIED,
+    audience_of,
+    campaign_or_404,
+    targets_shown,
+    to_page,
+)
 from apps.senders.models import SendingPolicy
 from apps.senders.selectors import relays_of
 from apps.senders.services.limits import forecast_for
@@ -74,23 +84,31 @@ def _zone(request: WorkspaceRequest) -> str:
 def _launch_page(
     request: WorkspaceRequest, campaign: Campaign, form: LaunchForm, *, status: int = 200
 ) -> HttpResponse:
-    lists, relays = list(campaign.lists.order_by("name")), relays_of(request.workspace)
+    relays = relays_of(request.workspace)
+    shown: dict[str, Any] = {"audience": selectors.Audience(0, {})}
+    by_provider: dict[str, int] = {}
+    # A segment may be about something that does not exist any more: the problems say so.
+    with suppress(InvalidInput):
+        shown = audience_of(
+            request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
+        )
+        by_provider = selectors.audience_by_provider(campaign)
     context = {
         "campaign": campaign,
         "form": form,
         "version": version(campaign),
         "zone": form.time_zone,
         "now": timezone.now(),
-        "lists": lists,
+        "targets": targets_shown(campaign),
         "problems": launching.problems(campaign),
         "relays": relays,
         "forecast": forecast_for(
             request.workspace,
             relays[0].pk if len(relays) == 1 else None,
             campaign.from_email.rpartition("@")[2],
-            selectors.audience_by_provider(campaign),
+            by_provider,
         ),
-        **audience_of(request, lists, campaign.include_verdicts, campaign.not_opened),
+        **shown,
     }
     return render(request, "campaigns/launch.html", context, status=status)
 

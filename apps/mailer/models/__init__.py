@@ -11,6 +11,7 @@ from apps.mailer.models.contacts import (
 )
 from apps.mailer.models.imports import Import, ImportedContact, RejectedRow
 from apps.mailer.models.jobs import BulkJob
+from apps.mailer.models.segments import Segment
 from apps.mailer.models.suppression import Suppression
 from apps.mailer.models.verification import DomainFact, Verification
 
@@ -26,6 +27,7 @@ __all__ = [
     "ListMember",
     "RejectedRow",
     "SearchText",
+    "Segment",
     "Suppression",
     "Verdict",
     "Verification",

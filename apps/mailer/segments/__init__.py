@@ -1,0 +1,1 @@
+"""Segments: rules over contacts, checked, compiled to one SQL query, and counted."""

@@ -1,0 +1,105 @@
+"""Counts and first contacts of a segment, within limits of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
+from psycopg.errors import QueryCanceled
+
+from apps.accounts.models import Workspace
+from apps.mailer.models import Contact, Segment
+from apps.mailer.segments.rules import Group, compiled, parse
+from apps.mailer.segments.subjects import Scope
+
+COUNT_SECONDS = 4.0
+AT_LEAST = 10_000
+SHOWN = 20
+# Enough to hash a million contacts' keys; a larger set goes to disk.
+MEMORY = "64MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`number` of contacts; not `exact`: counting took too long, and there are more than that."""
+
+    number: int
+    exact: bool = True
+
+
+@contextmanager
+def limited(seconds: float | None = None) -> Iterator[CursorWrapper]:
+    """A cursor for a segment's query, in a transaction. QueryTooSlow where the time runs out.
+
+    The ledger has no statistics of its keys: the planner takes the sets made of it for small and
+    would look up each of their contacts by its key. Without nested loops it hashes them.
+    """
+    wanted = {"work_mem": MEMORY, "enable_nestloop": "off", "enable_mergejoin": "off"}
+    if seconds is not None:
+        wanted["statement_timeout"] = str(round(seconds * 1000))
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            before = {name: _set(cursor, name, value) for name, value in wanted.items()}
+            yield cursor
+            for name, value in before.items():
+                _set(cursor, name, value)
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise QueryTooSlow from error
+        raise
+
+
+class QueryTooSlow(Exception):
+    """A segment's query took longer than it may."""
+
+
+def _set(cursor: CursorWrapper, name: str, value: str) -> str:
+    """Set for this transaction; what it was before."""
+    cursor.execute("SELECT current_setting(%s), set_config(%s, %s, true)", [name, name, value])
+    return str(cursor.fetchone()[0])
+
+
+def count(rules: Group, scope: Scope, seconds: float = COUNT_SECONDS) -> Count:
+    """How many contacts there are; after so many seconds, what many of them are at least."""
+    query = compiled(rules, scope)
+    try:
+        with limited(seconds) as cursor:
+            cursor.execute(query.select("count(*)"), query.params)
+            return Count(int(cursor.fetchone()[0]))
+    except QueryTooSlow:
+        pass
+    try:
+        with limited(seconds) as cursor:
+            some = f"SELECT count(*) FROM ({query.select('1')} LIMIT {AT_LEAST + 1}) AS found"
+            cursor.execute(some, query.params)
+            number = int(cursor.fetchone()[0])
+    except QueryTooSlow:
+        return Count(0, exact=False)
+    return Count(min(number, AT_LEAST), exact=number <= AT_LEAST)
+
+
+def first(rules: Group, scope: Scope, seconds: float = COUNT_SECONDS) -> list[Contact] | None:
+    """The newest contacts of a segment; None where finding them takes too long."""
+    query = compiled(rules, scope)
+    try:
+        with limited(seconds) as cursor:
+            cursor.execute(query.ids + f" ORDER BY contact.id DESC LIMIT {SHOWN}", query.params)
+            ids = [pk for (pk,) in cursor.fetchall()]
+    except QueryTooSlow:
+        return None
+    return list(Contact.objects.filter(workspace=scope.workspace, pk__in=ids).order_by("-id"))
+
+
+def rules_of(segment: Segment, scope: Scope | None = None) -> Group:
+    """Raises InvalidInput where a segment is about something that does not exist any more."""
+    return parse(segment.rules, scope or Scope(segment.workspace))
+
+
+def segments(workspace: Workspace, search: str = "") -> list[Segment]:
+    found = Segment.objects.filter(workspace=workspace)
+    if search:
+        found = found.filter(name__icontains=search)
+    return list(found.order_by("name"))

@@ -1,0 +1,314 @@
+"""The SQL of random segments against a plain evaluation of the same rules in Python."""
+
+from __future__ import annotations
+
+import random
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apps.accounts.models import Workspace
+from apps.campaigns.models import Campaign, Delivery
+from apps.mailer.models import Contact, ContactField, DomainFact
+from apps.mailer.segments import counting
+from apps.mailer.segments.rules import Group, compiled, parse, to_json
+from apps.mailer.segments.subjects import Scope
+from mailkit.providers import PROVIDERS
+from tests.support.factories import (
+    make_campaign,
+    make_contact,
+    make_delivery,
+    make_list,
+    make_workspace,
+)
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+TODAY = NOW.date()
+WORDS = ["", "Riga", "riga", "Рига", "рига 100%", "a_b", "O'Neil", "a\\b", '"', "{x}", "%(p0)s"]
+NUMBERS = ["", "12", "-3.50", "0", "00012.0", "1e5", "NaN", "12,5", "9" * 30, "twelve", " 7"]
+DATES = ["", "2026-03-15", "2026-03-14", "2026-02-28", "2025-03-15", "2026-04-14", "2026-13-45",
+         "15.03.2026", "2026-03-15T10:00"]  # fmt: skip
+TAGS = ["vip", "VIP", "new", "o'clock"]
+DOMAINS = ["gmail.com", "mail.ru", "hosted.test", "plain.test"]
+MOMENTS = [NOW - timedelta(days=days, hours=1) for days in (0, 1, 6, 29, 30, 31, 200)]
+
+
+@pytest.fixture
+def people(workspace: Workspace) -> Workspace:
+    """Forty contacts with values of every kind, and a stranger who has the same."""
+    dice = random.Random(4)
+    for key, kind in {"city": "text", "points": "number", "day": "date", "pro": "yes_no"}.items():
+        ContactField.objects.create(workspace=workspace, key=key, label=key, kind=kind)
+    ContactField.objects.create(
+        workspace=workspace, key="size", label="size", kind="choice", choices=["S", "M"]
+    )
+    DomainFact.objects.create(domain="hosted.test", provider="gmail", expires_at=NOW)
+    DomainFact.objects.create(domain="plain.test", provider="yandex", sandbox=True, expires_at=NOW)
+    DomainFact.objects.create(domain="mail.ru", provider="gmail", expires_at=NOW)
+    lists = [make_list(workspace), make_list(workspace)]
+    campaigns = [
+        make_campaign(workspace, state="finished", launched_at=NOW, track_opens=number < 2)
+        for number in range(3)
+    ]
+    make_campaign(make_workspace(), state="finished", launched_at=NOW)
+    pools: dict[str, list[Any]] = {
+        "city": WORDS, "points": NUMBERS, "day": DATES, "pro": ["", "yes", "no"],
+        "size": ["", "S", "M", "L"],
+    }  # fmt: skip
+    for number in range(40):
+        owner = workspace if number else make_workspace()
+        contact = make_contact(
+            owner,
+            f"person{number}@{dice.choice(DOMAINS)}",
+            first_name=dice.choice(WORDS),
+            status=dice.choice(Contact.Status.values),
+            verdict=dice.choice(["valid", "risky", ""]),
+            tags=dice.sample(TAGS, dice.randrange(4)),
+            fields={key: dice.choice(pool) for key, pool in pools.items() if dice.random() < 0.8},
+            created_at=dice.choice(MOMENTS),
+        )
+        contact.lists.set(dice.sample(lists, dice.randrange(3)))
+        for campaign in dice.sample(campaigns, dice.randrange(4)):
+            opened = dice.choice([None, *MOMENTS])
+            make_delivery(
+                campaign, contact, status=dice.choice(["sent", "sent", "failed"]),
+                opened_at=opened, clicked_at=opened and dice.choice([None, opened]),
+                updated_at=dice.choice(MOMENTS),
+            )  # fmt: skip
+    return workspace
+
+
+def conditions(workspace: Workspace) -> st.SearchStrategy[dict[str, Any]]:
+    def of(whats: list[str], operators: list[str], **values: st.SearchStrategy[Any]) -> Any:
+        return st.fixed_dictionaries(
+            {
+                "what": st.sampled_from(whats),
+                "operator": st.sampled_from(operators),
+                "values": st.fixed_dictionaries(values),
+            }
+        )
+
+    def pick(pool: list[Any]) -> st.SearchStrategy[Any]:
+        return st.sampled_from(pool)
+
+    def some(pool: list[str]) -> st.SearchStrategy[list[str]]:
+        return st.lists(st.sampled_from(pool), min_size=1, unique=True)
+
+    texts = ["email", "first_name", "domain", "field:city"]
+    words = pick([word for word in WORDS if word]) | pick(["person1", ".ru", "mail", "GMAIL.com"])
+    numbers = pick(["12", "-3.5", "0", "100000.5"])
+    days = pick([date(2026, 3, 15), date(2025, 3, 15), date(2026, 2, 28)]).map(str)
+    lists = [str(pk) for pk in workspace.lists.values_list("pk", flat=True)]
+    sent = [
+        str(pk) for pk in Campaign.objects.filter(workspace=workspace).values_list("pk", flat=True)
+    ]
+    events = {
+        "campaign": pick(["", *sent]), "days": pick(["", 1, 30, 31]), "times": pick([1, 2]),
+    }  # fmt: skip
+    return st.one_of(
+        of(texts, ["is", "is_not", "contains", "not_contains", "starts", "ends"], value=words),
+        of([*texts, "field:points", "field:day", "field:pro", "field:size"], ["empty", "filled"]),
+        of(["field:points"], ["eq", "ne", "lt", "gt"], value=numbers),
+        of(["field:points"], ["between"], value=numbers, until=numbers),
+        of(["field:day"], ["on", "before", "after"], value=days),
+        of(["field:day"], ["between"], value=days, until=days),
+        of(["field:day"], ["last", "next"], days=pick([1, 30])),
+        of(["field:day"], ["month", "today"]),
+        of(["field:pro"], ["yes", "no"]),
+        of(["field:size"], ["is", "is_not"], value=some(["S", "M"])),
+        of(["list"], ["in", "not_in"], value=some(lists)),
+        of(["tag"], ["any", "all", "none"], value=some(TAGS)),
+        of(["status"], ["is", "is_not"], value=some(Contact.Status.values)),
+        of(["verdict"], ["is", "is_not"], value=some(["valid", "risky", ""])),
+        of(["provider"], ["is", "is_not"], value=some(["gmail", "mailru", "yandex", "other"])),
+        of(["created"], ["last", "earlier"], days=pick([1, 30])),
+        of(["created"], ["before", "after"], value=days),
+        of(["opened", "clicked", "received"], ["did", "did_not"], **events),
+        of(["ignored"], ["last"], days=pick([1, 30])),
+    )
+
+
+def groups(workspace: Workspace) -> st.SearchStrategy[dict[str, Any]]:
+    rule = conditions(workspace)
+    for _level in range(3):
+        rule = rule | group_of(rule)
+    return group_of(rule)
+
+
+def group_of(rule: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "match": st.sampled_from(["all", "any", "none"]),
+            "rules": st.lists(rule, min_size=1, max_size=3),
+        }
+    )
+
+
+# The same in Python, a contact at a time.
+
+
+def holds(rule: dict[str, Any], contact: Contact) -> bool:
+    if "match" in rule:
+        found = [holds(one, contact) for one in rule["rules"]]
+        return {"all": all(found), "any": any(found), "none": not any(found)}[rule["match"]]
+    what, operator, values = rule["what"], rule["operator"], rule["values"]
+    opposite = {"is_not": "is", "not_contains": "contains", "ne": "eq", "not_in": "in",
+                "none": "any", "did_not": "did", "earlier": "last", "filled": "empty"}  # fmt: skip
+    if operator in opposite:
+        return not holds({**rule, "operator": opposite[operator]}, contact)
+    if what in {"opened", "clicked", "received", "ignored"}:
+        return did(what, values, contact)
+    if what == "created":
+        return dated(operator, values, contact.created_at)
+    if what == "provider":
+        return provider_of(contact.domain) in values["value"]
+    if what == "list":
+        ids = {str(pk) for pk in contact.lists.values_list("pk", flat=True)}
+        return bool(ids & set(values["value"]))
+    if what == "tag":
+        wanted, tags = set(values["value"]), set(contact.tags)
+        return wanted <= tags if operator == "all" else bool(wanted & tags)
+    name, _colon, key = what.partition(":")
+    has = str(contact.fields.get(key, "")) if key else getattr(contact, name)
+    return bool(compares(what, operator, values, has))
+
+
+def compares(what: str, operator: str, values: dict[str, Any], has: str) -> Any:
+    value: Any = values.get("value")
+    match operator:
+        case "empty":
+            return has == ""
+        case "yes" | "no":
+            return has == operator
+        case "is" if isinstance(value, list):
+            return has in value
+        case "is":
+            return has.lower() == value.lower()
+        case "contains":
+            return value.lower() in has.lower()
+        case "starts":
+            return has.lower().startswith(value.lower())
+        case "ends":
+            return has.lower().endswith(value.lower())
+    if what == "field:points":
+        if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", has):
+            return False
+        number, wanted = Decimal(has), Decimal(value)
+        if operator == "between":
+            return wanted <= number <= Decimal(values["until"])
+        return {"eq": number == wanted, "lt": number < wanted, "gt": number > wanted}[operator]
+    if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", has):
+        return False
+    days = timedelta(days=values.get("days", 0))
+    match operator:
+        case "on":
+            return has == value
+        case "before":
+            return has < value
+        case "after":
+            return has > value
+        case "between":
+            return value <= has <= values["until"]
+        case "last":
+            return str(TODAY - days) <= has <= str(TODAY)
+        case "next":
+            return str(TODAY) <= has <= str(TODAY + days)
+        case "month":
+            return has[5:7] == "03"
+        case _:
+            return has[5:] == "03-15"
+
+
+def dated(operator: str, values: dict[str, Any], at: datetime) -> bool:
+    if operator == "last":
+        return at >= NOW - timedelta(days=values["days"])
+    value = values["value"]
+    return at.date() < date.fromisoformat(value) if operator == "before" else str(at.date()) > value
+
+
+def provider_of(domain: str) -> str:
+    for key, provider in PROVIDERS.items():
+        if domain in provider.domains:
+            return key
+    return "gmail" if domain == "hosted.test" else "other"
+
+
+def did(what: str, values: dict[str, Any], contact: Contact) -> bool:
+    rows = list(Delivery.objects.filter(contact_id=contact.pk).select_related("campaign"))
+    since = NOW - timedelta(days=values["days"] or 3650)
+    if what == "ignored":
+        rows = [
+            row for row in rows
+            if row.status == "sent" and row.campaign.track_opens and row.updated_at >= since
+        ]  # fmt: skip
+        return bool(rows) and not any(row.opened_at for row in rows)
+    if values["campaign"]:
+        rows = [row for row in rows if str(row.campaign_id) == values["campaign"]]
+    if what == "received":
+        times = [row.updated_at for row in rows if row.status == "sent"]
+    else:
+        times = [at for row in rows if (at := getattr(row, f"{what}_at"))]
+    return sum(at >= since for at in times) >= int(values["times"])
+
+
+def found_by(rules: Group, scope: Scope) -> set[int]:
+    query = compiled(rules, scope)
+    with counting.limited() as cursor:
+        cursor.execute(query.ids, query.params)
+        ids = [pk for (pk,) in cursor.fetchall()]
+    assert len(ids) == len(set(ids))
+    return set(ids)
+
+
+def test_the_query_finds_whom_the_rules_mean(people: Workspace) -> None:
+    everybody = list(Contact.objects.filter(workspace=people))
+    scope = Scope(people, NOW)
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(groups(people))
+    def check(data: dict[str, Any]) -> None:
+        rules = parse(data, scope)
+        assert parse(to_json(rules), scope) == rules
+        expected = {contact.pk for contact in everybody if holds(data, contact)}
+        assert found_by(rules, scope) == expected
+        assert counting.count(rules, scope) == counting.Count(len(expected))
+
+    check()
+
+
+def test_each_condition_alone(people: Workspace) -> None:
+    """Shallow, so that every comparison is tried on its own."""
+    everybody = list(Contact.objects.filter(workspace=people))
+    scope = Scope(people, NOW)
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(conditions(people))
+    def check(data: dict[str, Any]) -> None:
+        rules = parse({"match": "all", "rules": [data]}, scope)
+        expected = {contact.pk for contact in everybody if holds(data, contact)}
+        assert found_by(rules, scope) == expected
+
+    check()
+
+
+def test_what_people_write_is_no_part_of_the_statement(people: Workspace) -> None:
+    hostile = "'); DROP TABLE x; -- %s {0}"
+    ContactField.objects.create(workspace=people, key=hostile[:40], label="Hostile")
+    data = {
+        "match": "any",
+        "rules": [
+            {"what": what, "operator": "contains", "values": {"value": hostile}}
+            for what in ("email", "first_name", f"field:{hostile[:40]}")
+        ] + [{"what": "tag", "operator": "any", "values": {"value": [hostile]}}],
+    }  # fmt: skip
+    scope = Scope(people, NOW)
+    rules = parse(data, scope)
+    assert "DROP" not in compiled(rules, scope).ids
+    assert found_by(rules, scope) == set()
