@@ -1,7 +1,7 @@
 """The audience: contacts, lists, suppression, imports and verification."""
 
 from apps.mailer.models.contacts import Contact, ContactField, ContactList, ListMember, Verdict
-from apps.mailer.models.imports import Import, ImportedContact, RejectedRow
+from apps.mailer.models.imports import Import, ImportedContact, RejectedRow, RememberedMapping
 from apps.mailer.models.suppression import Suppression
 from apps.mailer.models.verification import DomainFact, Verification
 
@@ -14,6 +14,7 @@ __all__ = [
     "ImportedContact",
     "ListMember",
     "RejectedRow",
+    "RememberedMapping",
     "Suppression",
     "Verdict",
     "Verification",
