@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
@@ -45,6 +46,14 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _QUOTED_LOCAL = re.compile(rf"({_QUOTED})@(.*)")
 _NAME_AND_ADDRESS = re.compile(rf'(?:[^<>"]|{_QUOTED})*<((?:[^<>"]|{_QUOTED})*)>')
 
+# Nothing but ASCII letters, digits and what most addresses have, so that all of `parse_address`
+# comes down to lower case. 64 characters in all keep within every limit on a part.
+_PLAIN = re.compile(
+    r"[a-z0-9_+-]++(?:\.[a-z0-9_+-]++)*+@(?:[a-z0-9]++(?:-++[a-z0-9]++)*+\.)++[a-z]{2,}+"
+)
+_PLAIN_LINES = re.compile(rf"(?:{_PLAIN.pattern}\n)*+{_PLAIN.pattern}")
+_PLAIN_LENGTH = 64
+
 _LONGEST_WORD_IN_NAME = 60  # leaves room for `Reply-To: ` on a line of 76 columns
 
 
@@ -67,6 +76,24 @@ class Fault:
     code: FaultCode
 
 
+def plain_email(raw: str) -> str | None:
+    """What `parse_address(raw).email` is, found fast, or None where that has to be asked."""
+    if len(raw) > _PLAIN_LENGTH or not raw.isascii():
+        return None
+    email = raw.lower()
+    return email if _PLAIN.fullmatch(email) else None
+
+
+def plain_emails(raw: Sequence[str]) -> Sequence[str | None]:
+    """`plain_email` of each; where all are plain, that is seen in one step."""
+    text = "\n".join(raw)
+    if text.isascii() and _PLAIN_LINES.fullmatch(text.lower()):
+        emails = text.lower().split("\n")
+        if len(emails) == len(raw) and max(map(len, raw)) <= _PLAIN_LENGTH:
+            return emails
+    return list(map(plain_email, raw))
+
+
 def parse_address(raw: str) -> Address | Fault:
     """Read one address, as typed by a person or found in a spreadsheet cell.
 
@@ -75,6 +102,13 @@ def parse_address(raw: str) -> Address | Fault:
     encoded by IDNA 2008; a local part beyond ASCII (RFC 6531) is put in NFC.
     Whether the domain exists is not looked at.
     """
+    if plain := plain_email(raw):
+        local, _at, domain = plain.partition("@")
+        return Address(local, domain)
+    return _parse(raw)
+
+
+def _parse(raw: str) -> Address | Fault:
     text = raw.strip(_EDGES)
     if not text:
         return Fault("empty")

@@ -4,81 +4,45 @@ from __future__ import annotations
 
 import csv
 import itertools
-import re
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple, TextIO
+from collections.abc import Callable, Iterator
 
+from .lines import Batch, Block, Line, Lines, PlainRecords, Record, TextLines
 from .table import MAX_LINE, MAX_RECORD_LINES
+
+LONGEST_BATCH = 1000
 
 Fits = Callable[[list[str]], bool]
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_REPLACEMENT = "\ufffd"
+
+def record_batches(
+    lines: TextLines, *, delimiter: str, quotechar: str, fits: Fits | None = None
+) -> Iterator[Batch]:
+    """The same records as `records` gives, together: blocks without a fault are read at once."""
+    careful = records(lines, delimiter=delimiter, quotechar=quotechar, fits=fits)
+    while (block := lines.block()) is not None:
+        cells = _plain_cells(block, delimiter, quotechar) if block.plain else None
+        if cells is not None:
+            yield PlainRecords(block.number, cells)
+            continue
+        lines.take_apart(block)
+        while lines.pending:
+            yield list(itertools.islice(_while_pending(lines, careful), LONGEST_BATCH))
 
 
-class Line(NamedTuple):
-    """A physical line with its terminator; a line over the limit has no text."""
-
-    number: int
-    text: str
-    fault: str | None
+def _while_pending(lines: Lines, careful: Iterator[Record]) -> Iterator[Record]:
+    while lines.pending and (record := next(careful, None)) is not None:
+        yield record
 
 
-class Record(NamedTuple):
-    """The cells of one record and the line on which it begins."""
-
-    line: int
-    cells: list[str]
-    fault: str | None
-
-
-class Lines:
-    """An iterator of lines that takes lines back."""
-
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = iter(lines)
-        self._returned: deque[Line] = deque()
-
-    def next(self) -> Line | None:
-        """The next line, or None at the end."""
-        if self._returned:
-            return self._returned.popleft()
-        return next(self._lines, None)
-
-    def give_back(self, lines: Sequence[Line]) -> None:
-        """Make `next` return these, in their order, before anything else."""
-        self._returned.extendleft(reversed(lines))
-
-
-def read_lines(path: Path, encoding: str) -> Generator[Line, None, None]:
-    """Physical lines, ended by LF, CR LF or CR. Closing the iterator closes the file."""
-    # UTF-16 code units cannot be carried by surrogateescape.
-    wide = encoding == "utf-16"
-    undecodable = re.compile(_REPLACEMENT) if wide else _LONE_SURROGATE
-    errors = "replace" if wide else "surrogateescape"
-    with path.open(encoding=encoding, errors=errors, newline="") as stream:
-        for number in itertools.count(1):
-            text = stream.readline(MAX_LINE + 1)
-            if not text:
-                return
-            fault = None
-            if len(text) > MAX_LINE and not text.endswith("\n"):
-                _skip_rest_of_line(stream)
-                text, fault = "", "line_too_long"
-            if "\0" in text:
-                fault = "nul_bytes"
-            if not text.isascii() and undecodable.search(text):
-                text = _LONE_SURROGATE.sub(_REPLACEMENT, text)
-                fault = "bad_encoding"
-            yield Line(number, text, fault)
-
-
-def _skip_rest_of_line(stream: TextIO) -> None:
-    while piece := stream.readline(MAX_LINE):
-        if len(piece) < MAX_LINE or piece.endswith("\n"):
-            return
+def _plain_cells(block: Block, delimiter: str, quotechar: str) -> list[list[str]] | None:
+    """The cells of each line, or None unless every line is a sound record by itself."""
+    if quotechar not in block.text:
+        return [line.split(delimiter) for line in block.lines]
+    try:
+        cells = list(csv.reader(block.lines, delimiter=delimiter, quotechar=quotechar, strict=True))
+    except csv.Error:
+        return None
+    return cells if len(cells) == len(block.lines) else None
 
 
 def records(
@@ -157,3 +121,5 @@ def _lenient(line: Line, delimiter: str, quotechar: str) -> Record:
         # What is left to fail is a cell over csv.field_size_limit(), 128 KiB.
         return Record(line.number, [], "line_too_long")
     return Record(line.number, cells, "broken_quote" if unterminated else line.fault)
+
+

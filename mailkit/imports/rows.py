@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mailkit.addresses import Fault, parse_address
+from mailkit.addresses import Fault, parse_address, plain_emails
 
 from .table import Row
 
@@ -38,8 +39,7 @@ _TRANSLITERATION = str.maketrans(
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-@dataclass(frozen=True, slots=True)
-class ContactRow:
+class ContactRow(NamedTuple):
     """A row that makes a contact. `fields` holds custom keys with a value; blanks are left out."""
 
     number: int
@@ -130,6 +130,72 @@ def map_row(row: Row, mapping: Mapping[int, str]) -> ContactRow | Rejected:
         last_name=values.pop("last_name", ""),
         fields={key: value for key, value in values.items() if value},
     )
+
+
+def map_rows(
+    rows: Sequence[Row], mapping: Mapping[int, str]
+) -> list[ContactRow | Rejected]:
+    """What `map_row` makes of each row, several times as fast. Raises ValueError as it does."""
+    by_target = {target: index for index, target in mapping.items()}
+    if "email" not in by_target:
+        raise ValueError("no column is mapped to email")
+    email_index = by_target.pop("email")
+    width = 1 + max(mapping)
+    sound = [row for row in rows if row.fault is None and len(row.cells) >= width]
+    emails = plain_emails([row.cells[email_index] for row in sound])
+    plain = [(row, email) for row, email in zip(sound, emails, strict=True) if email]
+    contacts = _contacts(plain, by_target)
+    if len(contacts) == len(rows):
+        return [*contacts]
+    by_number = {contact.number: contact for contact in contacts}
+    return [by_number.get(row.number) or map_row(row, mapping) for row in rows]
+
+
+def _contacts(
+    plain: Sequence[tuple[Row, str]], by_target: Mapping[str, int]
+) -> list[ContactRow]:
+    """The contacts of rows whose addresses are read already."""
+    columns = {
+        target: _clean_column([row.cells[index] for row, _email in plain])
+        for target, index in by_target.items()
+    }
+    blank = [""] * len(plain)
+    first_names, last_names = columns.pop("first_name", blank), columns.pop("last_name", blank)
+    keys = tuple(columns)
+    fields: list[dict[str, str]]
+    if any("" in column for column in columns.values()):
+        fields = [
+            {key: value for key, value in zip(keys, values, strict=True) if value}
+            for values in zip(*columns.values(), strict=True)
+        ]
+    elif columns:
+        fields = [dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)] 
+    else:
+        fields = [{} for _ in plain]
+    return [
+        ContactRow(row.number, row.line, email, first_name, last_name, custom)
+        for (row, email), first_name, last_name, custom in zip(
+            plain, first_names, last_names, fields, strict=True
+        )
+    ]
+
+
+def _clean_column(cells: list[str]) -> list[str]:
+    """`clean_value` of every cell; where they are clean as they stand, that is seen at once."""
+    if not cells:
+        return cells
+    text = "\n".join(cells)
+    # Of all white space only the space is printable.
+    if (
+        text.replace("\n", "").isprintable()
+        and text.count("\n") == len(cells) - 1
+        and not text.startswith(" ")
+        and not text.endswith(" ")
+        and not any(odd in text for odd in ("  ", " \n", "\n "))
+        and max(map(len, cells)) <= MAX_VALUE
+    ):
+        return cells
+    return list(map(clean_value, cells))
 
 
 def clean_value(cell: str) -> str:

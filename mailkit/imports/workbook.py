@@ -1,4 +1,4 @@
-"""Rows of an XLSX workbook, parsed by a child process that may die without harm."""
+"""Rows of a workbook (XLSX, XLS, ODS), parsed by a child process that may die without harm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from .delimited import Record
+from .lines import Record
 from .table import FileFault
 
 _CHILD = Path(__file__).with_name("xlsx_child.py")
@@ -18,8 +18,8 @@ _CHILD = Path(__file__).with_name("xlsx_child.py")
 _OVER_LIMITS = (-signal.SIGABRT, -signal.SIGXCPU, -signal.SIGALRM, -signal.SIGKILL)
 
 
-def sheet_records(path: Path) -> Generator[Record | FileFault, None, None]:
-    """Every row with text, `line` being the sheet row; a `FileFault` can only come last.
+def sheet_batches(path: Path) -> Generator[list[Record] | FileFault, None, None]:
+    """Every row with text in lists, `line` being the sheet row; a `FileFault` can only come last.
 
     Takes a subprocess and not multiprocessing, whose children Celery's daemonic workers
     may not have. Closing the generator ends the child.
@@ -36,9 +36,12 @@ def sheet_records(path: Path) -> Generator[Record | FileFault, None, None]:
                     break
                 message = json.loads(line)
                 if isinstance(message, list):
-                    number, cells = message
-                    fault = "line_too_long" if cells is None else None
-                    yield Record(number, cells or [], fault)
+                    yield [
+                        Record(number, [], "line_too_long")
+                        if cells is None
+                        else Record(number, cells)
+                        for number, cells in zip(*message, strict=True)
+                    ]
                 elif "fault" in message:
                     yield FileFault(message["fault"], None, message["detail"])
                     return
