@@ -12,9 +12,11 @@ FILE_FAULTS = {
         "The first line must name the columns, for example: Email, First name, Last name."
     ),
     "unreadable_encoding": gettext_lazy(
-        "The text could not be read: save the file as UTF-8 (or Windows-1251) and try again."
+        "The text could not be read: save the file as UTF-8 and try again."
     ),
-    "not_a_table": gettext_lazy("This is not a contact table: upload a CSV or an XLSX file."),
+    "not_a_table": gettext_lazy(
+        "This is no table of contacts: upload CSV, text, Excel, ODS, JSON or vCards."
+    ),
     "nul_bytes": gettext_lazy("The file holds NUL bytes: save it again as CSV in UTF-8."),
     "too_many_columns": gettext_lazy("The file has more than 1,000 columns."),
     "line_too_long": gettext_lazy(
@@ -26,6 +28,12 @@ FILE_FAULTS = {
     "too_large_xlsx": gettext_lazy(
         "The workbook is too large or has cells far apart: save the sheet as CSV."
     ),
+    "damaged_json": gettext_lazy("The JSON is damaged: export it again."),
+    "damaged_archive": gettext_lazy("The archive is damaged: pack the file again."),
+    "encrypted_archive": gettext_lazy("The archive is protected by a password: remove it first."),
+    "too_large_archive": gettext_lazy("The archive unpacks to too much: upload its parts."),
+    "nested_archive": gettext_lazy("The archive holds another archive: unpack it first."),
+    "no_table_in_archive": gettext_lazy("There is no table of contacts in the archive."),
     "file_missing": gettext_lazy("The uploaded file is gone from the server: upload it again."),
 }
 
@@ -36,6 +44,7 @@ REJECTS = {
     "bad_encoding": gettext_lazy("The row holds bytes that are not text"),
     "nul_bytes": gettext_lazy("The row holds NUL bytes"),
     "line_too_long": gettext_lazy("The line is longer than 1 MB"),
+    "bad_json": gettext_lazy("The line is no JSON object"),
     "bad_address": gettext_lazy("Not an email address"),
 }
 

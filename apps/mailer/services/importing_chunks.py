@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import cast
 
-from apps.mailer.kinds import Reader, reader_of
 from apps.mailer.models import ContactField, Import
 from apps.mailer.services import imports
-from mailkit.imports.readers import read_rows
-from mailkit.imports.rows import ContactRow, Rejected, map_row
+from mailkit.imports.kinds import FieldKind, canonical, is_month_first
+from mailkit.imports.readers import read_blocks
+from mailkit.imports.rows import ContactRow, Rejected, map_rows
 from mailkit.imports.table import FileFault, Row
 
 # Of a rejected row, so that a file of nothing but rubbish does not fill the disk twice.
 LONGEST_CELL = 1000
 LONGEST_ROW = 10_000
+Reader = Callable[[str], str | None]
 _NOT_STORED = {0: "\ufffd"} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
@@ -47,10 +50,11 @@ def chunks_of(job: Import, size: int) -> Generator[Chunk, None, None]:
         yield Chunk(fault=FileFault("file_missing"))
         return
     mapping = {int(index): target for index, target in job.mapping.items()}
-    fields = ContactField.objects.filter(workspace=job.workspace_id, key__in=mapping.values())
-    readers = {one.key: reader for one in fields if (reader := reader_of(one))}
-    with closing(read_rows(path, imports.source_of(job), skip=job.checkpoint)) as rows:
-        chunks = _chunked(rows, mapping, readers, size)
+    readers = _readers(job, mapping)
+    with closing(
+        read_blocks(path, imports.source_of(job), skip=job.checkpoint, size=size)
+    ) as blocks:
+        chunks = (_chunk(block, mapping, readers) for block in blocks)
         with ThreadPoolExecutor(1, "rows") as thread:
             coming = thread.submit(next, chunks, None)
             while (chunk := coming.result()) is not None:
@@ -59,31 +63,45 @@ def chunks_of(job: Import, size: int) -> Generator[Chunk, None, None]:
                 yield chunk
 
 
-def _chunked(
-    rows: Iterator[Row | FileFault],
-    mapping: Mapping[int, str],
-    readers: Mapping[str, Reader],
-    size: int,
-) -> Iterator[Chunk]:
-    chunk, count = Chunk(), 0
-    for row in rows:
-        if isinstance(row, FileFault):
-            chunk.fault = row
-            break
-        count += 1
-        contact = map_row(row, mapping)
+def _readers(job: Import, mapping: Mapping[int, str]) -> dict[str, Reader]:
+    """What gives the stored form of a cell, or None where it does not fit, by the field's key."""
+    fields = ContactField.objects.filter(workspace=job.workspace_id, key__in=mapping.values())
+    kinds = {one.key: one for one in fields if one.kind != ContactField.Kind.TEXT}
+    sample = job.source["sample"]
+    readers: dict[str, Reader] = {}
+    for index, key in mapping.items():
+        if (field := kinds.get(key)) is None:
+            continue
+        if field.kind == ContactField.Kind.CHOICE:
+            choices = {choice.casefold(): choice for choice in field.choices}
+            readers[key] = partial(_choice, choices)
+            continue
+        month_first = is_month_first(row[index] for row in sample if index < len(row))
+        kind = cast(FieldKind, field.kind)
+        readers[key] = partial(canonical, kind=kind, month_first=month_first)
+    return readers
+
+
+def _choice(choices: Mapping[str, str], value: str) -> str | None:
+    return choices.get(value.casefold())
+
+
+def _chunk(
+    block: list[Row] | FileFault, mapping: Mapping[int, str], readers: Mapping[str, Reader]
+) -> Chunk:
+    chunk = Chunk()
+    if isinstance(block, FileFault):
+        chunk.fault = block
+        return chunk
+    for row, contact in zip(block, map_rows(block, mapping), strict=True):
         if isinstance(contact, Rejected):
             chunk.rejected.append((contact, _kept(row.cells)))
-        else:
-            if readers:
-                _fit(contact, readers, chunk)
-            if chunk.contacts.setdefault(contact.email, contact) is not contact:
-                chunk.duplicates += 1
-        if count == size:
-            yield chunk
-            chunk, count = Chunk(), 0
-    if count or chunk.fault:
-        yield chunk
+            continue
+        if readers:
+            _fit(contact, readers, chunk)
+        if chunk.contacts.setdefault(contact.email, contact) is not contact:
+            chunk.duplicates += 1
+    return chunk
 
 
 def _fit(contact: ContactRow, readers: Mapping[str, Reader], chunk: Chunk) -> None:

@@ -314,7 +314,8 @@ SELECT %(import)s, unnest(%(ids)s::text::bigint[])
 """
 _MARK_FOR_CHECK = """
 WITH marked AS MATERIALIZED (
-    SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s::text::bigint[]) ORDER BY email FOR NO KEY UPDATE)
+    SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s::text::bigint[])
+    ORDER BY email FOR NO KEY UPDATE)
 UPDATE mailer_contact contact
 SET verification_id = %(verification)s, check_due_at = now(), check_attempts = 0
 FROM marked WHERE contact.id = marked.id

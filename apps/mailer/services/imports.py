@@ -50,6 +50,21 @@ def upload_file(*, workspace: Workspace, by: User | None, file: File[bytes]) -> 
     return job
 
 
+def reread(*, job: Import, encoding: str, delimiter: str | None) -> None:
+    """Read an uploaded file in another way. Raises InvalidInput where that gives no table."""
+    source = sniff(
+        Path(job.file.path), name=job.name, encoding=encoding, delimiter=delimiter or None
+    )
+    if isinstance(source, FileFault):
+        raise InvalidInput(file_fault_text(source.code, source.line, source.detail))
+    read = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED)
+    if not read.update(source=asdict(source)):
+        raise Conflict(_("This import was started already."))
+    job.source = asdict(source) | {
+        "headers": list(source.headers), "sample": [list(row) for row in source.sample]
+    }  # fmt: skip
+
+
 def discard_upload(*, job: Import) -> None:
     """Forget an upload that was not started, and its file. Raises Conflict otherwise."""
     deleted, _per_model = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED).delete()
