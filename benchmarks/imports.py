@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,7 +205,10 @@ def _work(what: str, arguments: list[str]) -> int:
 
     assert tasks
     began = time.monotonic()
-    {"plain": _import_plainly, "import": _import, "openpyxl": _read_workbook}[what](*arguments)
+    works: dict[str, Callable[..., None]] = {
+        "plain": _import_plainly, "import": _import, "openpyxl": _read_workbook,
+    }  # fmt: skip
+    works[what](*arguments)
     seconds = time.monotonic() - began
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
     return 0

@@ -181,7 +181,8 @@ class MappingForm(forms.Form):
                 "number": index + 1
             }
             cells = [row[index] for row in self.sample if index < len(row)]
-            values[f"kind_{index}"] = kind = suggest_kind(cells)
+            kind: str = suggest_kind(cells)
+            values[f"kind_{index}"] = kind
             if kind == ContactField.Kind.CHOICE:
                 distinct = dict.fromkeys(" ".join(cell.split()) for cell in cells)
                 words = [word for word in distinct if word and "," not in word]

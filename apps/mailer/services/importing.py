@@ -63,7 +63,7 @@ def _in_turn() -> list[int]:
     busy: dict[int, int] = {}
     waiting = []
     for pk, workspace, state, lease_until in moving:
-        if state == Import.State.RUNNING and lease_until >= now:
+        if state == Import.State.RUNNING and lease_until and lease_until >= now:
             busy[workspace] = busy.get(workspace, 0) + 1
         else:
             waiting.append((pk, workspace))
@@ -198,6 +198,8 @@ def _commit(job: Import, checks: Verification, targets: Targets, chunk: Chunk) -
             # Another import has brought one of these addresses meanwhile: it is known now.
             if not isinstance(error.__cause__, UniqueViolation):
                 raise
+            if not _held(job).exists():
+                raise LeaseLost from error
     if to_check:
         verification.ring_if_idle(checks.pk)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +20,9 @@ from mailkit.imports.table import FileFault, Row
 # Of a rejected row, so that a file of nothing but rubbish does not fill the disk twice.
 LONGEST_CELL = 1000
 LONGEST_ROW = 10_000
+# Rows may be a megabyte each: few of them as they stand in the file, and a chunk by its text.
+BLOCK_ROWS = 100
+LARGEST_CHUNK = 1 << 23
 Reader = Callable[[str], str | None]
 _NOT_STORED = {0: "\ufffd"} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
@@ -51,10 +54,11 @@ def chunks_of(job: Import, size: int) -> Generator[Chunk, None, None]:
         return
     mapping = {int(index): target for index, target in job.mapping.items()}
     readers = _readers(job, mapping)
-    with closing(
-        read_blocks(path, imports.source_of(job), skip=job.checkpoint, size=size)
-    ) as blocks:
-        chunks = (_chunk(block, mapping, readers) for block in blocks)
+    blocks = read_blocks(
+        path, imports.source_of(job), skip=job.checkpoint, size=min(size, BLOCK_ROWS)
+    )
+    with closing(blocks):
+        chunks = _chunked(blocks, mapping, readers, size)
         with ThreadPoolExecutor(1, "rows") as thread:
             coming = thread.submit(next, chunks, None)
             while (chunk := coming.result()) is not None:
@@ -86,13 +90,29 @@ def _choice(choices: Mapping[str, str], value: str) -> str | None:
     return choices.get(value.casefold())
 
 
-def _chunk(
-    block: list[Row] | FileFault, mapping: Mapping[int, str], readers: Mapping[str, Reader]
-) -> Chunk:
-    chunk = Chunk()
-    if isinstance(block, FileFault):
-        chunk.fault = block
-        return chunk
+def _chunked(
+    blocks: Iterator[list[Row] | FileFault],
+    mapping: Mapping[int, str],
+    readers: Mapping[str, Reader],
+    size: int,
+) -> Iterator[Chunk]:
+    chunk, characters = Chunk(), 0
+    for block in blocks:
+        if isinstance(block, FileFault):
+            chunk.fault = block
+            break
+        _add(chunk, block, mapping, readers)
+        characters += sum(sum(map(len, row.cells)) for row in block)
+        if chunk.rows >= size or characters > LARGEST_CHUNK:
+            yield chunk
+            chunk, characters = Chunk(), 0
+    if chunk.rows or chunk.fault:
+        yield chunk
+
+
+def _add(
+    chunk: Chunk, block: list[Row], mapping: Mapping[int, str], readers: Mapping[str, Reader]
+) -> None:
     for row, contact in zip(block, map_rows(block, mapping), strict=True):
         if isinstance(contact, Rejected):
             chunk.rejected.append((contact, _kept(row.cells)))
@@ -101,7 +121,6 @@ def _chunk(
             _fit(contact, readers, chunk)
         if chunk.contacts.setdefault(contact.email, contact) is not contact:
             chunk.duplicates += 1
-    return chunk
 
 
 def _fit(contact: ContactRow, readers: Mapping[str, Reader], chunk: Chunk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from apps.accounts.models import Workspace
 from apps.mailer import selectors
 from apps.mailer.models import Contact, ContactField, Import, RejectedRow, Suppression
-from apps.mailer.services import contacts, importing, imports
+from apps.mailer.services import contacts, importing, importing_chunks, imports
 from apps.mailer.services.imports import NewField
 from core.errors import InvalidInput
 from core.secrets import keyed_hash
@@ -246,3 +247,15 @@ def test_a_file_is_read_again_in_another_way(workspace: Workspace) -> None:
     job.refresh_from_db()
     assert len(job.source["headers"]) == 2
     assert job.source["headers"][0] != "почта"
+
+
+def test_a_chunk_of_long_rows_is_short(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing_chunks, "LARGEST_CHUNK", 1000)
+    monkeypatch.setattr(importing_chunks, "BLOCK_ROWS", 3)
+    text = "email,x\n" + "".join(f"p{number}@example.com,{'x' * 600}\n" for number in range(9))
+    job = start(upload(workspace, text), mapping={0: "email", 1: "x"})
+    with closing(importing_chunks.chunks_of(job, 8000)) as chunks:
+        assert [chunk.rows for chunk in chunks] == [3, 3, 3]
+    assert counters(run(job)) == {"created": 9}
