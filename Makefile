@@ -6,7 +6,8 @@ N ?= 2000
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev up demo services status test check requirements messages \
 	run-celery-worker run-celery-beat stop-celery celery-status celery-purge \
-	bench-send bench-fair bench-prepare bench-scale bench-history bench-segments chaos
+	bench-send bench-fair bench-prepare bench-scale bench-history \
+	bench-import bench-segments chaos
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ bench-history: setup-dev ## letters a second on top of 20 million old deliveries
 
 bench-segments: setup-dev ## milliseconds to count a segment and to show the contact list
 	@exec $(VENV)/python -m benchmarks.segments
+
+bench-import: setup-dev ## rows a second beside a plain psycopg importer and openpyxl
+	@exec $(VENV)/python -m benchmarks.imports
 
 chaos: setup-dev ## kill, flush, crash and refuse in the middle of campaigns: nothing lost, nothing doubled
 	@exec $(VENV)/python -m benchmarks.chaos

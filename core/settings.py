@@ -182,8 +182,8 @@ STORAGES = {
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
-# The mapping page of the widest file: two fields for each of 1,000 columns.
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_100
+# The mapping page of the widest file: four fields for each of 1,000 columns, and lists.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5_000
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -8,8 +8,8 @@ from core.celery import app
 
 @app.task(name="apps.mailer.tasks.import_contacts_async")
 def import_contacts_async(import_id: int) -> None:
-    """Import an uploaded file from its checkpoint on."""
-    importing.run_import(import_id)
+    """Import some of the file whose turn it is, from its checkpoint on."""
+    importing.run_next_import(import_id)
 
 
 @app.task(

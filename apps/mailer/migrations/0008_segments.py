@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("mailer", "0004_audience"),
+        ("mailer", "0007_contacts"),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from apps.mailer.models.contacts import (
     SearchText,
     Verdict,
 )
-from apps.mailer.models.imports import Import, ImportedContact, RejectedRow
+from apps.mailer.models.imports import Import, ImportedContact, RejectedRow, RememberedMapping
 from apps.mailer.models.jobs import BulkJob
 from apps.mailer.models.segments import Segment
 from apps.mailer.models.suppression import Suppression
@@ -26,6 +26,7 @@ __all__ = [
     "ImportedContact",
     "ListMember",
     "RejectedRow",
+    "RememberedMapping",
     "SearchText",
     "Segment",
     "Suppression",

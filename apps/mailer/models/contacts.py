@@ -84,7 +84,11 @@ class Contact(models.Model):
         BOUNCED = "bounced", _("Bounced")
         COMPLAINED = "complained", _("Complained")
 
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="contacts")
+    # Each index is written for each contact of an import: those of the constraint and of
+    # contact_newest begin with the workspace.
+    workspace = models.ForeignKey(
+        Workspace, models.CASCADE, related_name="contacts", db_index=False
+    )
     email = models.CharField(_("email"), max_length=254)
     domain = models.GeneratedField(
         expression=Func(F("email"), Value("@"), Value(-1), function="split_part"),
@@ -104,7 +108,10 @@ class Contact(models.Model):
     reason = models.CharField(max_length=40, blank=True, default="")
     evidence = models.JSONField(default=dict)
     verified_at = models.DateTimeField(null=True)
-    verification = models.ForeignKey("Verification", models.SET_NULL, null=True)
+    # Looked up among what is due only, which contact_check_pending does.
+    verification = models.ForeignKey(
+        "Verification", models.SET_NULL, null=True, db_index=False, db_constraint=False
+    )
     check_due_at = models.DateTimeField(null=True)
     check_attempts = models.PositiveSmallIntegerField(default=0)
 
@@ -143,7 +150,10 @@ class Contact(models.Model):
 
 class ListMember(models.Model):
     pk = models.CompositePrimaryKey("list_id", "contact_id")
-    list = models.ForeignKey(ContactList, models.CASCADE, related_name="memberships")
+    # The primary key begins with it.
+    list = models.ForeignKey(
+        ContactList, models.CASCADE, related_name="memberships", db_index=False
+    )
     contact = models.ForeignKey(Contact, models.CASCADE, related_name="memberships")
     created_at = models.DateTimeField(default=timezone.now, db_default=Func(function="now"))
 

@@ -19,6 +19,7 @@ from apps.mailer.selectors.imports import (
     reason_counts,
     suggested_mapping,
     total_rows,
+    unfit_cells,
     verdict_counts,
     waiting,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "suppressions",
     "timeline",
     "total_rows",
+    "unfit_cells",
     "verdict_counts",
     "waiting",
     "whole_timeline",

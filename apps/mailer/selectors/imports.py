@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
-from apps.mailer.models import Contact, Import, Verdict, Verification
+from apps.mailer.models import Contact, ContactField, Import, Verdict, Verification
 from mailkit.imports.rows import suggest_mapping
 
 
@@ -116,12 +116,34 @@ def reason_counts(job: Import) -> list[tuple[str, str, int]]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class UnfitCells:
+    """Cells of one field that were left out, with the first of them."""
+
+    label: str
+    kind: str
+    number: int
+    line: int
+    value: str
+
+
+def unfit_cells(job: Import) -> list[UnfitCells]:
+    """What an import left out because it does not fit its field, by the field's name."""
+    if not job.unfit:
+        return []
+    fields = ContactField.objects.filter(workspace=job.workspace_id, key__in=job.unfit)
+    return [
+        UnfitCells(field.label, field.get_kind_display(), *job.unfit[field.key])
+        for field in fields.order_by("label")
+    ]
+
+
 def total_rows(job: Import) -> int | None:
     """Exact once the file is read, before that the file's size over that of the sample's rows."""
     if job.state == Import.State.FINISHED:
         return job.checkpoint
     sample = job.source.get("sample") or []
-    if job.source.get("kind") != "csv" or not sample:
+    if job.source.get("kind") != "csv" or job.source.get("packing") or not sample:
         return None
     encoding = job.source["encoding"]
     rows = ["x".join([*row, "x"]).encode(encoding, "replace") for row in sample]

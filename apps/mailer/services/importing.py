@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from psycopg.errors import UniqueViolation
 
-from apps.mailer.models import Import, RejectedRow, Verification
-from apps.mailer.services import imports, verification
+from apps.mailer.models import Import, Verification
+from apps.mailer.services import verification
+from apps.mailer.services.importing_chunks import Chunk, chunks_of
+from apps.mailer.services.importing_writes import Targets, targets_of, write
 from core import queues
-from mailkit.imports.readers import read_rows
-from mailkit.imports.rows import ContactRow, Rejected, map_row
 from mailkit.imports.table import FileFault
 
 logger = logging.getLogger(__name__)
 
-CHUNK_ROWS = 1000
+CHUNK_ROWS = 8000
+ANALYSE_FROM = 20_000
 LEASE = timedelta(seconds=30)
+# Then others may have their turn. Each turn reads on from the beginning of the file up to the
+# checkpoint: the longer that took, the longer the turn lasts.
+TURN_SECONDS = 5.0
+TURN_PER_SKIPPING = 4.0
 
 
 class LeaseLost(Exception):
     """The import was cancelled, or another worker took it over."""
 
 
-@dataclass
-class Chunk:
-    """Consecutive rows: the first one of each address, how many repeat one, what is rejected."""
+def run_next_import(import_id: int) -> None:
+    """Work on the import whose turn it is: a message says that one waits, whichever it names."""
+    for candidate in _in_turn() or [import_id]:
+        if run_import(candidate):
+            return
 
-    contacts: dict[str, ContactRow] = field(default_factory=dict)
-    duplicates: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
 
-    @property
-    def rows(self) -> int:
-        return len(self.contacts) + self.duplicates + len(self.rejected)
-
-    def add(self, row: ContactRow | Rejected) -> None:
-        if isinstance(row, Rejected):
-            self.rejected.append(row)
-        elif row.email in self.contacts:
-            self.duplicates += 1
+def _in_turn() -> list[int]:
+    """What waits: first of the workspaces that have fewest workers, then that waited longest."""
+    now = timezone.now()
+    moving = list(
+        Import.objects.filter(state__in=[Import.State.QUEUED, Import.State.RUNNING])
+        .order_by("lease_until")
+        .values_list("pk", "workspace_id", "state", "lease_until")
+    )
+    last: dict[int, datetime | None] = dict(
+        Import.objects.filter(workspace__in={workspace for _, workspace, _, _ in moving})
+        .order_by()
+        .values_list("workspace")
+        .annotate(Max("worked_at"))
+    )
+    busy: dict[int, int] = {}
+    waiting = []
+    for pk, workspace, state, lease_until in moving:
+        if state == Import.State.RUNNING and lease_until and lease_until >= now:
+            busy[workspace] = busy.get(workspace, 0) + 1
         else:
-            self.contacts[row.email] = row
+            waiting.append((pk, workspace))
+
+    def turn(one: tuple[int, int]) -> tuple[int, float]:
+        worked_at = last.get(one[1])
+        return busy.get(one[1], 0), worked_at.timestamp() if worked_at else 0.0
+
+    return [pk for pk, _workspace in sorted(waiting, key=turn)]
 
 
-def run_import(import_id: int) -> None:
-    """Import from the checkpoint to the end, unless another worker holds the lease."""
+def run_import(import_id: int) -> bool:
+    """Import from the checkpoint on, unless another worker holds the lease.
+
+    To the end, or until others wait and the turn is over; then it waits in the queue again.
+    Whether it could be worked on.
+    """
     token = uuid.uuid4()
     now = timezone.now()
     free = Q(state=Import.State.QUEUED) | Q(state=Import.State.RUNNING, lease_until__lt=now)
@@ -65,23 +88,28 @@ def run_import(import_id: int) -> None:
         state=Import.State.RUNNING,
         token=token,
         lease_until=now + LEASE,
+        worked_at=now,
         started_at=Coalesce("started_at", Now()),
     )
     if not claimed:
-        return
+        return False
     job = Import.objects.select_related("workspace").filter(pk=import_id, token=token).first()
     if job is None:
-        return
+        return False
     checks = verification.verification_of(job)
     try:
         with _lease_kept(job):
-            fault = _import_rows(job, checks)
+            over, fault = _import_rows(job, checks)
     except LeaseLost:
         logger.info("import %s: cancelled or taken over", import_id)
-        return
-    _finish(job, fault)
-    verification.finish_if_done(checks.pk)
+        return True
+    if over:
+        _finish(job, fault)
+        verification.finish_if_done(checks.pk)
+    else:
+        _give_way(job)
     verification.ring(checks.pk)
+    return True
 
 
 @contextmanager
@@ -110,153 +138,110 @@ def _held(job: Import) -> QuerySet[Import]:
     return Import.objects.filter(pk=job.pk, token=job.token, state=Import.State.RUNNING)
 
 
-def _import_rows(job: Import, checks: Verification) -> FileFault | None:
-    """Commit chunk after chunk; returns why the rest cannot be read, if it cannot."""
-    mapping = {int(index): target for index, target in job.mapping.items()}
-    path = Path(job.file.path)
-    if not path.exists():
-        return FileFault("file_missing")
-    with closing(read_rows(path, imports.source_of(job), skip=job.checkpoint)) as rows:
-        chunk = Chunk()
-        for row in rows:
-            if isinstance(row, FileFault):
-                _commit(job, checks, chunk)
-                return row
-            chunk.add(map_row(row, mapping))
-            if chunk.rows == CHUNK_ROWS:
-                _commit(job, checks, chunk)
-                chunk = Chunk()
-        _commit(job, checks, chunk)
-    return None
+def _import_rows(job: Import, checks: Verification) -> tuple[bool, FileFault | None]:
+    """Commit chunk after chunk; whether that was all, and why the rest cannot be read."""
+    targets = targets_of(job, checks)
+    began, ends = time.monotonic(), None
+    rows, analyse_at = 0, ANALYSE_FROM
+    with closing(chunks_of(job, CHUNK_ROWS)) as chunks:
+        for chunk in chunks:
+            ends = ends or time.monotonic() + max(
+                TURN_SECONDS, TURN_PER_SKIPPING * (time.monotonic() - began)
+            )
+            _commit(job, checks, targets, chunk)
+            rows += chunk.rows
+            if rows >= analyse_at:
+                _refresh_statistics()
+                analyse_at = 2 * rows
+            if chunk.fault:
+                return True, chunk.fault
+            if time.monotonic() > ends and _others_wait(job):
+                return False, None
+    return True, None
 
 
-def _commit(job: Import, checks: Verification, chunk: Chunk) -> None:
+def _refresh_statistics() -> None:
+    """Of how many contacts a workspace has.
+
+    Where PostgreSQL takes a workspace for a small one, it reads all of it to find a chunk's
+    addresses; autovacuum comes too late for a file that is read within a minute.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE mailer_contact (workspace_id)")
+
+
+def _others_wait(job: Import) -> bool:
+    others = Import.objects.filter(state=Import.State.QUEUED)
+    checks = Verification.objects.filter(state=Verification.State.RUNNING)
+    return others.exists() or checks.exclude(workspace=job.workspace_id).exists()
+
+
+def _give_way(job: Import) -> None:
+    """Wait behind the others for the next turn."""
+    from apps.mailer.tasks import import_contacts_async
+
+    waits = _held(job).update(state=Import.State.QUEUED, token=None, lease_until=timezone.now())
+    if waits:
+        queues.ring(import_contacts_async, job.pk)
+
+
+def _commit(job: Import, checks: Verification, targets: Targets, chunk: Chunk) -> None:
     """One transaction: contacts, membership, rejected rows, counters, checkpoint and lease."""
     if not chunk.rows:
         return
-    with transaction.atomic():
-        created, updated, unchanged, to_check = _upsert(job, checks, list(chunk.contacts.values()))
-        RejectedRow.objects.bulk_create(
-            RejectedRow(
-                of_import=job, number=row.number, line=row.line,
-                reason=row.reason[:60], email=row.raw_email[:500],
-            )
-            for row in chunk.rejected
-        )  # fmt: skip
-        known_in_file = len(chunk.contacts) - created - updated - unchanged
-        moved = _held(job).update(
-            checkpoint=F("checkpoint") + chunk.rows,
-            created=F("created") + created,
-            updated=F("updated") + updated,
-            unchanged=F("unchanged") + unchanged,
-            duplicate=F("duplicate") + chunk.duplicates + known_in_file,
-            rejected=F("rejected") + len(chunk.rejected),
-            lease_until=timezone.now() + LEASE,
-        )
-        if not moved:
-            raise LeaseLost
-        if to_check:
-            # A run may have finished while the import was cancelled or had failed.
-            Verification.objects.filter(pk=checks.pk).update(
-                total=F("total") + to_check, state=Verification.State.RUNNING, finished_at=None
-            )
+    to_check = None
+    while to_check is None:
+        try:
+            with transaction.atomic():
+                to_check = _write_chunk(job, checks, targets, chunk)
+        except IntegrityError as error:
+            # Another import has brought one of these addresses meanwhile: it is known now.
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+            if not _held(job).exists():
+                raise LeaseLost from error
     if to_check:
         verification.ring_if_idle(checks.pk)
 
 
-def _upsert(job: Import, checks: Verification, rows: list[ContactRow]) -> tuple[int, int, int, int]:
-    """Write contacts that this import meets for the first time.
-
-    A value in the file replaces the stored one, an empty cell leaves it; subscription, verdict
-    and suppression are never touched. Returns (created, updated, unchanged, to check).
-    """
-    if not rows:
-        return 0, 0, 0, 0
-    # One order for all imports, or two files with the same addresses would deadlock.
-    rows = sorted(rows, key=lambda row: row.email)
-    parameters: dict[str, Any] = {
-        "workspace": job.workspace_id,
-        "list": job.list_id,
-        "import": job.pk,
-        "verification": checks.pk,
-        "level": checks.level,
-        "stale": verification.STALE_AFTER,
-        "emails": [row.email for row in rows],
-        "first_names": [row.first_name for row in rows],
-        "last_names": [row.last_name for row in rows],
-        "fields": [json.dumps(row.fields, ensure_ascii=False) for row in rows],
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_UPSERT, parameters)
-        created, updated = _counts(cursor.fetchall())
-        cursor.execute(_MEET, parameters)
-        # These are locked by now, in one order. Touching others as well could deadlock.
-        parameters["met"] = met = [contact_id for (contact_id,) in cursor.fetchall()]
-        cursor.execute(_JOIN_LIST, parameters)
-        cursor.execute(_MARK_FOR_CHECK, parameters)
-        cursor.execute(_TO_CHECK, parameters)
-        (to_check,) = cursor.fetchone()
-        return created, updated, len(met) - created - updated, to_check
+def _write_chunk(job: Import, checks: Verification, targets: Targets, chunk: Chunk) -> int:
+    written = write(targets, chunk)
+    unfit = _added(job.unfit, chunk.unfit)
+    moved = _held(job).update(
+        checkpoint=F("checkpoint") + chunk.rows,
+        created=F("created") + written.created,
+        updated=F("updated") + written.updated,
+        unchanged=F("unchanged") + written.unchanged,
+        duplicate=F("duplicate") + chunk.duplicates + written.duplicate,
+        rejected=F("rejected") + len(chunk.rejected),
+        met_unsubscribed=F("met_unsubscribed") + written.met["unsubscribed"],
+        met_bounced=F("met_bounced") + written.met["bounced"],
+        met_complained=F("met_complained") + written.met["complained"],
+        met_suppressed=F("met_suppressed") + written.met["suppressed"],
+        unfit=unfit,
+        lease_until=timezone.now() + LEASE,
+    )
+    if not moved:
+        raise LeaseLost
+    if written.to_check:
+        # A run may have finished while the import was cancelled or had failed.
+        Verification.objects.filter(pk=checks.pk).update(
+            total=F("total") + written.to_check,
+            state=Verification.State.RUNNING,
+            finished_at=None,
+        )
+    job.unfit = unfit
+    return written.to_check
 
 
-def _counts(flags: Iterable[tuple[bool]]) -> tuple[int, int]:
-    created = [is_new for (is_new,) in flags]
-    return sum(created), len(created) - sum(created)
-
-
-# Rows whose contact this import has met before are duplicates in the file: left out here.
-# xmax is 0 for a row that the statement inserted.
-_UPSERT = """
-INSERT INTO mailer_contact AS known
-    (workspace_id, email, first_name, last_name, fields, status, verdict, reason, evidence,
-     verification_id, check_due_at, check_attempts, created_at, updated_at)
-SELECT %(workspace)s, row.email, row.first_name, row.last_name, row.fields::jsonb,
-       'subscribed', '', '', '{}', %(verification)s, now(), 0, now(), now()
-FROM unnest(%(emails)s::text[], %(first_names)s::text[], %(last_names)s::text[],
-            %(fields)s::text[]) AS row (email, first_name, last_name, fields)
-WHERE NOT EXISTS (
-    SELECT FROM mailer_contact met
-    JOIN mailer_importedcontact seen
-      ON seen.contact_id = met.id AND seen.of_import_id = %(import)s
-    WHERE met.workspace_id = %(workspace)s AND met.email = row.email)
-ORDER BY row.email
-ON CONFLICT (workspace_id, email) DO UPDATE SET
-    first_name = coalesce(nullif(excluded.first_name, ''), known.first_name),
-    last_name = coalesce(nullif(excluded.last_name, ''), known.last_name),
-    fields = known.fields || excluded.fields,
-    updated_at = now()
-WHERE (coalesce(nullif(excluded.first_name, ''), known.first_name),
-       coalesce(nullif(excluded.last_name, ''), known.last_name),
-       known.fields || excluded.fields)
-      IS DISTINCT FROM (known.first_name, known.last_name, known.fields)
-RETURNING xmax = 0
-"""
-_MEET = """
-INSERT INTO mailer_importedcontact (of_import_id, contact_id)
-SELECT %(import)s, id FROM mailer_contact
-WHERE workspace_id = %(workspace)s AND email = ANY(%(emails)s)
-ON CONFLICT DO NOTHING
-RETURNING contact_id
-"""
-_JOIN_LIST = """
-INSERT INTO mailer_listmember (list_id, contact_id)
-SELECT %(list)s, unnest(%(met)s::bigint[])
-ON CONFLICT DO NOTHING
-"""
-# What waits in a run at least as thorough is left to it: both runs get that answer.
-_MARK_FOR_CHECK = """
-UPDATE mailer_contact
-SET verification_id = %(verification)s, check_due_at = now(), check_attempts = 0
-WHERE id = ANY(%(met)s)
-  AND (verdict IN ('', 'unknown') OR verified_at < now() - %(stale)s)
-  AND (check_due_at IS NULL OR NOT EXISTS (
-      SELECT FROM mailer_verification other
-      WHERE other.id = verification_id AND (other.level = 'full' OR %(level)s = 'quick')))
-"""
-_TO_CHECK = """
-SELECT count(*) FROM mailer_contact
-WHERE id = ANY(%(met)s) AND check_due_at IS NOT NULL AND check_attempts = 0
-"""
+def _added(
+    before: dict[str, list[Any]], more: dict[str, tuple[int, int, str]]
+) -> dict[str, list[Any]]:
+    total = dict(before)
+    for key, (count, line, value) in more.items():
+        known, line, value = total.get(key, (0, line, value))
+        total[key] = [known + count, line, value]
+    return total
 
 
 def _finish(job: Import, fault: FileFault | None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from django.core.files.base import File
@@ -15,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
 from apps.mailer.messages import file_fault_text
-from apps.mailer.models import ContactField, ContactList, Import
+from apps.mailer.models import ContactField, ContactList, Import, RememberedMapping
 from core import queues
 from core.errors import Conflict, InvalidInput
 from mailkit.imports.rows import MAX_KEY, TARGETS
@@ -23,6 +25,8 @@ from mailkit.imports.sniff import sniff
 from mailkit.imports.table import FileFault, Source
 
 LARGEST_FILE = 2 * 1024**3
+LONGEST_TAG = 50
+LONGEST_CHOICE = 100
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -46,6 +50,21 @@ def upload_file(*, workspace: Workspace, by: User | None, file: File[bytes]) -> 
     return job
 
 
+def reread(*, job: Import, encoding: str, delimiter: str | None) -> None:
+    """Read an uploaded file in another way. Raises InvalidInput where that gives no table."""
+    source = sniff(
+        Path(job.file.path), name=job.name, encoding=encoding, delimiter=delimiter or None
+    )
+    if isinstance(source, FileFault):
+        raise InvalidInput(file_fault_text(source.code, source.line, source.detail))
+    read = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED)
+    if not read.update(source=asdict(source)):
+        raise Conflict(_("This import was started already."))
+    job.source = asdict(source) | {
+        "headers": list(source.headers), "sample": [list(row) for row in source.sample]
+    }  # fmt: skip
+
+
 def discard_upload(*, job: Import) -> None:
     """Forget an upload that was not started, and its file. Raises Conflict otherwise."""
     deleted, _per_model = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED).delete()
@@ -65,6 +84,15 @@ def source_of(job: Import) -> Source:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class NewField:
+    """A field that an import makes where the workspace has none of its key."""
+
+    label: str
+    kind: str = ContactField.Kind.TEXT
+    choices: tuple[str, ...] = ()
+
+
 def start_import(
     *,
     job: Import,
@@ -72,35 +100,100 @@ def start_import(
     mapping: Mapping[int, str],
     labels: Mapping[str, str],
     level: str,
+    fields: Mapping[str, NewField] | None = None,
+    more_lists: Sequence[ContactList] = (),
+    tags: Sequence[str] = (),
+    policy: str = Import.Policy.OVERWRITE,
 ) -> None:
     """Queue an uploaded file. `mapping`: column index to email, first_name, last_name or a key.
 
-    Raises InvalidInput for a mapping without an email column, Conflict if it was started already.
+    Keys without an entry in `fields` become fields of any text, named by `labels`. The mapping
+    is remembered for the next file with these headers. Raises InvalidInput, for a mapping without
+    an email column for one, Conflict if it was started already.
     """
     _check_mapping(mapping, len(job.source["headers"]))
     if level not in Import.Level.values:
         raise InvalidInput(_("Choose how thoroughly the addresses are checked."))
-    if contact_list.workspace_id != job.workspace_id:
+    if policy not in Import.Policy.values:
+        raise InvalidInput(_("Choose what happens to contacts that are known already."))
+    if any(one.workspace_id != job.workspace_id for one in (contact_list, *more_lists)):
         raise InvalidInput(_("This list does not exist."))
+    new = {key: NewField(labels.get(key) or key) for key in mapping.values() if key not in TARGETS}
+    new |= {key: field for key, field in (fields or {}).items() if key in new}
     with transaction.atomic():
         started = Import.objects.filter(pk=job.pk, state=Import.State.UPLOADED).update(
             state=Import.State.QUEUED,
             list=contact_list,
             mapping={str(index): target for index, target in mapping.items()},
             level=level,
+            policy=policy,
+            tags=clean_tags(tags),
             lease_until=timezone.now(),
         )
         if not started:
             raise Conflict(_("This import was started already."))
+        job.more_lists.set([one for one in more_lists if one != contact_list])
         ContactField.objects.bulk_create(
-            [
-                ContactField(workspace=job.workspace, key=key, label=(labels.get(key) or key)[:100])
-                for key in mapping.values()
-                if key not in TARGETS
-            ],
-            ignore_conflicts=True,
+            [_field(job, key, field) for key, field in new.items()], ignore_conflicts=True
         )
+        _remember(job, mapping, policy, level)
         transaction.on_commit(lambda: _ring(job))
+
+
+def clean_tags(tags: Sequence[str]) -> list[str]:
+    """Trimmed, without repetitions. Raises InvalidInput for one that is no tag."""
+    clean = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
+    for tag in clean:
+        if not tag or len(tag) > LONGEST_TAG or "," in tag or not tag.isprintable():
+            raise InvalidInput(
+                _("“%(tag)s” cannot be a tag: use up to 50 characters without a comma.")
+                % {"tag": tag[:60]}
+            )
+    return clean
+
+
+def _field(job: Import, key: str, field: NewField) -> ContactField:
+    choices = list(dict.fromkeys(" ".join(choice.split()) for choice in field.choices))
+    if field.kind not in ContactField.Kind.values:
+        raise InvalidInput(_("Choose the kind of the new field."))
+    if field.kind != ContactField.Kind.CHOICE:
+        choices = []
+    elif not choices or not all(0 < len(choice) <= LONGEST_CHOICE for choice in choices):
+        raise InvalidInput(
+            _("Name the choices of “%(field)s”, up to 100 characters each.")
+            % {"field": field.label[:100]}
+        )
+    return ContactField(
+        workspace=job.workspace,
+        key=key,
+        label=field.label[:100] or key,
+        kind=field.kind,
+        choices=choices,
+    )
+
+
+def _remember(job: Import, mapping: Mapping[int, str], policy: str, level: str) -> None:
+    RememberedMapping.objects.update_or_create(
+        workspace=job.workspace,
+        headers_hash=headers_hash(job),
+        defaults={
+            "mapping": {str(index): target for index, target in mapping.items()},
+            "policy": policy,
+            "level": level,
+        },
+    )
+
+
+def remembered(job: Import) -> RememberedMapping | None:
+    """How the last file with the same headers was imported, if there was one."""
+    return RememberedMapping.objects.filter(
+        workspace=job.workspace_id, headers_hash=headers_hash(job)
+    ).first()
+
+
+def headers_hash(job: Import) -> str:
+    headers = [" ".join(header.split()).casefold() for header in job.source["headers"]]
+    return hashlib.sha256(json.dumps(headers).encode()).hexdigest()
 
 
 def cancel_import(*, job: Import) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.deletion import ProtectedError
 from django.utils.translation import gettext as _
 
@@ -36,7 +37,8 @@ def delete_list(*, contact_list: ContactList) -> None:
     Raises Conflict while an import fills it.
     """
     busy = [Import.State.QUEUED, Import.State.RUNNING]
-    if contact_list.imports.filter(state__in=busy).exists():
+    filling = Q(list=contact_list) | Q(more_lists=contact_list)
+    if Import.objects.filter(filling, state__in=busy).exists():
         raise Conflict(_("An import is filling this list: wait for it, or cancel it first."))
     files = [job.file for job in contact_list.imports.all()]
     try:

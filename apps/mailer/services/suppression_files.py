@@ -83,7 +83,8 @@ def _source(job: BulkJob) -> Source | str | FileFault:
     path = Path(job.file.path)
     found = sniff(path, name=job.name)
     if isinstance(found, FileFault) and found.code == "no_header":
-        return encodings.detect(path) or found
+        with path.open("rb") as file:
+            return encodings.detect(file) or found
     if isinstance(found, Source) and suppression.entry_of(found.headers[0]):
         # A list of domains has no @ to tell its first line from a header.
         return found.encoding if found.kind == "csv" else found

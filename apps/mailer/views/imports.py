@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
+from django.core.files.base import ContentFile
 from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,13 +17,15 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.mailer import selectors
-from apps.mailer.forms import NEW_LIST, MappingForm, UploadForm
+from apps.mailer.import_forms import NEW_LIST, MappingForm, ReadingForm, UploadForm
 from apps.mailer.models import Import, RejectedRow, Verdict, Verification
 from apps.mailer.services import imports as services
 from apps.mailer.services import lists as list_services
 from core.errors import InvalidInput
 
 REJECTED_SHOWN = 50
+# What is read by an encoding.
+TEXTS = {"csv", "txt", "json", "jsonl", "vcf"}
 IN_MOTION = {Import.State.QUEUED, Import.State.RUNNING}
 
 
@@ -65,11 +68,17 @@ def _uploaded(request: WorkspaceRequest, form: UploadForm) -> Import | None:
     """The new import, or None with the reason in the form."""
     try:
         return services.upload_file(
-            workspace=request.workspace, by=request.user, file=form.cleaned_data["file"]
+            workspace=request.workspace,
+            by=request.user,
+            file=form.cleaned_data["file"] or _pasted(form.cleaned_data["text"]),
         )
     except InvalidInput as error:
         form.add_error("file", error.message)
         return None
+
+
+def _pasted(text: str) -> ContentFile[bytes]:
+    return ContentFile(text.encode("utf-8", "replace"), gettext("Pasted contacts") + ".txt")
 
 
 @require_http_methods(["GET", "POST"])
@@ -78,16 +87,37 @@ def map_columns(request: WorkspaceRequest, pk: int) -> HttpResponse:
     if job.state != Import.State.UPLOADED:
         return redirect("mailer:import", request.workspace.slug, pk)
     list_id = request.GET.get("list", "")
-    form = MappingForm(
-        request.POST or None, job=job, list_id=int(list_id) if list_id.isdecimal() else None
-    )
-    if request.method == "POST" and form.is_valid() and _started(job, form):
+    if request.method == "POST" and "encoding" in request.POST:
+        reading = ReadingForm(request.POST, job=job)
+        if reading.is_valid() and _read_again(job, reading):
+            return redirect(request.get_full_path())
+        answers = None
+    else:
+        reading, answers = ReadingForm(job=job), request.POST or None
+    form = MappingForm(answers, job=job, list_id=int(list_id) if list_id.isdecimal() else None)
+    if form.is_bound and form.is_valid() and _started(job, form):
         return redirect("mailer:import", request.workspace.slug, pk)
     return render(
         request,
         "mailer/map.html",
-        {"job": job, "form": form, "columns": list(form.columns()), "sample": form.sample[:8]},
+        {
+            "job": job,
+            "form": form,
+            "reading": reading if job.source["kind"] in TEXTS else None,
+            "columns": list(form.columns()),
+            "sample": form.sample,
+        },
     )
+
+
+def _read_again(job: Import, form: ReadingForm) -> bool:
+    data = form.cleaned_data
+    try:
+        services.reread(job=job, encoding=data["encoding"], delimiter=data.get("delimiter"))
+    except InvalidInput as error:
+        form.add_error(None, error.message)
+        return False
+    return True
 
 
 def _started(job: Import, form: MappingForm) -> bool:
@@ -106,7 +136,11 @@ def _started(job: Import, form: MappingForm) -> bool:
             job=job,
             contact_list=contact_list,
             mapping=data["mapping"],
-            labels=data["labels"],
+            labels={},
+            fields=data["new_fields"],
+            more_lists=[form.lists[pk] for pk in data.get("more_lists", [])],
+            tags=data["tags"],
+            policy=data["policy"],
             level=data["level"],
         )
     except InvalidInput as error:
@@ -156,6 +190,18 @@ def _progress(job: Import) -> dict[str, Any]:
         "fault": selectors.file_fault_text(job.error_code, job.error_line, job.error_detail)
         if job.state == Import.State.FAILED
         else "",
+        "met": [
+            (label, number)
+            for label, number in (
+                (gettext("Unsubscribed"), job.met_unsubscribed),
+                (gettext("Bounced"), job.met_bounced),
+                (gettext("Complained"), job.met_complained),
+                (gettext("Suppressed"), job.met_suppressed),
+            )
+            if number
+        ],
+        "unfit": selectors.unfit_cells(job),
+        "more_lists": list(job.more_lists.order_by("name")),
         "rejected": [
             (row, selectors.reject_text(row.reason)) for row in _rejected(job)[:REJECTED_SHOWN]
         ],
@@ -208,11 +254,15 @@ def _rejected_csv(job: Import, language: str) -> Iterator[str]:
     # The mark tells Excel that the text is UTF-8. The language is not that of the middleware:
     # this runs when the response is sent, after it.
     with translation.override(language):
-        yield "\ufeff" + writer.writerow([gettext("Line"), gettext("Email"), gettext("Reason")])
+        first = [gettext("Line"), gettext("Reason")]
+    headers = [cell_safe(header) for header in job.source["headers"]]
+    yield "\ufeff" + writer.writerow([*first, *headers])
     for row in _rejected(job).iterator(chunk_size=2000):
         with translation.override(language):
             reason = selectors.reject_text(row.reason)
-        yield writer.writerow([row.line, cell_safe(row.email), reason])
+        # What was rejected before cells were kept has the address alone.
+        cells = row.cells or [row.email]
+        yield writer.writerow([row.line, reason, *map(cell_safe, cells)])
 
 
 def cell_safe(value: str) -> str:

@@ -32,7 +32,6 @@ from apps.mailer.models import (
 from apps.mailer.services import contacts as contact_services
 from apps.mailer.services import importing, imports
 from core.errors import Conflict
-from mailkit.imports.rows import map_row
 from tests.apps.mailer.helpers import (
     COUNTERS,
     counters,
@@ -64,15 +63,15 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, *commits: int) -> None:
     """Die in those of the commits, counted from 1, after everything but the COMMIT."""
-    real, made = importing._upsert, iter(range(1, 10_000))
+    real, made = importing._write_chunk, iter(range(1, 10_000))
 
-    def upsert(*arguments: Any) -> Any:
+    def write_chunk(*arguments: Any) -> Any:
         written = real(*arguments)
         if next(made) in commits:
             raise Crash
         return written
 
-    monkeypatch.setattr(importing, "_upsert", upsert)
+    monkeypatch.setattr(importing, "_write_chunk", write_chunk)
 
 
 # What becomes of rows
@@ -434,16 +433,16 @@ def test_a_retry_goes_on_where_the_failure_was(workspace: Workspace, small_chunk
 
 
 def at_row(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
-    """Let something happen once, while the worker is about to read a row."""
-    real = map_row
+    """Let something happen once, while the worker is about to write the chunk with a row."""
+    real = importing._commit
 
-    def mapped(row: Any, mapping: Any) -> Any:
-        if row.number == number:
-            monkeypatch.setattr(importing, "map_row", real)
+    def commit(job: Any, checks: Any, targets: Any, chunk: Any) -> None:
+        if any(row.number == number for row in chunk.contacts.values()):
+            monkeypatch.setattr(importing, "_commit", real)
             action()
-        return real(row, mapping)
+        real(job, checks, targets, chunk)
 
-    monkeypatch.setattr(importing, "map_row", mapped)
+    monkeypatch.setattr(importing, "_commit", commit)
 
 
 def test_a_cancelled_import_stops_before_the_next_rows(
@@ -463,17 +462,20 @@ def test_a_cancelled_import_stops_before_the_next_rows(
 def test_a_worker_that_was_taken_for_dead_writes_nothing_more(
     workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = queued(workspace, csv_of(f"p{n % 8}@example.com" for n in range(11)))
+    people = [f"p{n % 8}@example.com" for n in range(11)]
+    # The fourth row is rejected: the one that was taken over writes it a second time.
+    job = queued(workspace, csv_of([*people[:3], "nobody", *people[3:]]))
+    wanted = (Import.State.FINISHED, {"created": 8, "duplicate": 3, "rejected": 1})
 
     def take_over() -> None:
         expire_lease(job)
         run(job)
-        assert (job.state, counters(job)) == (Import.State.FINISHED, {"created": 8, "duplicate": 3})
+        assert (job.state, counters(job)) == wanted
 
     at_row(monkeypatch, 5, take_over)
     before = job.finished_at
     run(job)
-    assert (job.state, counters(job)) == (Import.State.FINISHED, {"created": 8, "duplicate": 3})
+    assert (job.state, counters(job)) == wanted
     assert job.finished_at != before
     assert Verification.objects.get(of_import=job).total == 8
 

@@ -295,7 +295,7 @@ def test_uploading_by_htmx_redirects_the_browser(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("%PDF-1.7\n%binary", "not a contact table"), (" \n\n", "empty"), ("", "empty")],
+    [("%PDF-1.7\n%binary", "no table of contacts"), (" \n\n", "empty"), ("", "empty")],
 )
 def test_a_file_that_is_no_table_is_refused_with_the_reason(
     client: Client, content: str, words: str
@@ -312,7 +312,30 @@ def test_a_file_that_is_no_table_is_refused_with_the_reason(
 
 def test_uploading_nothing(client: Client) -> None:
     response = client.post("/w/shop/audience/imports/new/", {})
-    assert "This field is required" in response.text
+    assert "Choose a file, or paste" in response.text
+
+
+def test_pasted_contacts_are_a_file(client: Client) -> None:
+    text = "Ann <ann@example.com>\r\nbob@example.com\r\n"
+    response = client.post("/w/shop/audience/imports/new/", {"text": text})
+    job = Import.objects.get()
+    assert response.status_code == 302
+    assert job.source["kind"] == "txt"
+    assert "bob@example.com" in client.get(response["Location"]).text
+
+
+def test_reading_a_file_in_another_way(client: Client) -> None:
+    upload(client, "email;имя\nann@example.com;Анна\n")
+    job = Import.objects.get()
+    path = f"/w/shop/audience/imports/{job.pk}/columns/"
+    client.post(path, {"encoding": "cp1251", "delimiter": "tab"})
+    job.refresh_from_db()
+    assert len(job.source["headers"]) == 1
+    client.post(path, {"encoding": "utf-8", "delimiter": ";"})
+    job.refresh_from_db()
+    assert job.source["headers"] == ["email", "имя"]
+    refused = client.post(path, {"encoding": "rot13", "delimiter": ";"})
+    assert "Select a valid choice" in refused.text
 
 
 def uploaded(client: Client) -> tuple[Import, str]:
@@ -559,12 +582,25 @@ def test_rejected_rows_as_csv_are_harmless_in_a_spreadsheet(
     assert "attachment" in response["Content-Disposition"]
     text = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
     header, *rows = csv.reader(io.StringIO(text))
-    assert header == ["Line", "Email", "Reason"]
-    assert [row[1] for row in rows] == [
+    assert header == ["Line", "Reason", *job.source["headers"]]
+    assert [row[2] for row in rows] == [
         '\'=HYPERLINK("http://evil.example")', "'+1", "'-1", "'@SUM(A1)", 'a"b,c', "Иван@",
     ]  # fmt: skip
     assert rows[0][0] == "2"
-    assert rows[0][2] == "Not an email address: there is no @"
+    assert rows[0][1] == "Not an email address: there is no @"
+
+
+def test_rejected_rows_are_downloaded_with_their_cells(
+    client: Client, workspace: Workspace
+) -> None:
+    job = make_import(workspace)
+    RejectedRow.objects.create(
+        of_import=job, number=1, line=2, reason="no_email", email="", cells=["", "=1+1", "a\nb"]
+    )
+    response = client.get(f"/w/shop/audience/imports/{job.pk}/rejected.csv")
+    text = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    [_header, row] = csv.reader(io.StringIO(text))
+    assert row == ["2", "No email address in the row", "", "'=1+1", "a\nb"]
 
 
 def test_rejected_rows_are_shown_with_line_and_reason(client: Client, workspace: Workspace) -> None:
