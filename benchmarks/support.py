@@ -107,10 +107,11 @@ class Service:
 
 
 @contextlib.contextmanager
-def running_service() -> Iterator[Service]:
+def running_service(*, only_servers: bool = False) -> Iterator[Service]:
     """Everything that `make up` starts, on ports and in a folder of its own; sets Django up.
 
-    EMAIL_CONCURRENCY (4) and CONNECTIONS (each, 10) change the sending pool.
+    EMAIL_CONCURRENCY (4) and CONNECTIONS (each, 10) change the sending pool. only_servers:
+    PostgreSQL and Valkey alone.
     """
     workers = number("EMAIL_CONCURRENCY", 4)
     connections = number("CONNECTIONS", 10)
@@ -129,7 +130,7 @@ def running_service() -> Iterator[Service]:
     }
     try:
         stack = Stack()
-        with stack.running(say):
+        with stack.running(say, only_servers=only_servers):
             _set_django_up()
             yield Service(stack, workers, connections)
     finally:

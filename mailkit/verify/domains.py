@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 
 from disposable_email_domains import blocklist
 
@@ -89,7 +90,8 @@ def suggest_domain(domain: str) -> str | None:
     return min(near, key=_RANK.__getitem__, default=None)
 
 
-def is_disposable(domain: str, mx_hosts: Iterable[str] = ()) -> bool:
+@lru_cache(maxsize=10_000)
+def is_disposable(domain: str, mx_hosts: tuple[str, ...] = ()) -> bool:
     """Whether the domain, or whoever takes its mail, hands out mailboxes to be thrown away."""
     return any(name in blocklist for host in (domain, *mx_hosts) for name in _parents(host))
 
@@ -122,9 +124,7 @@ def _is_one_slip(typed: str, meant: str) -> bool:
     if len(meant) != len(typed) or typed == meant:
         return False
     rest, wanted = typed[start:], meant[start:]
-    return rest[1:] == wanted[1:] or (
-        rest[:2] == wanted[1::-1] and rest[2:] == wanted[2:]
-    )
+    return rest[1:] == wanted[1:] or (rest[:2] == wanted[1::-1] and rest[2:] == wanted[2:])
 
 
 # Of two domains one slip apart have a common form: themselves with at most one letter deleted.

@@ -49,9 +49,7 @@ _PACES = {
 _DEFAULT_PACE = Pace(connections=5, per_minute=300)
 
 
-def not_probed_because(
-    provider: str, domain: str, mx_hosts: Iterable[str] = ()
-) -> str | None:
+def not_probed_because(provider: str, domain: str, mx_hosts: Iterable[str] = ()) -> str | None:
     """Why the domain's server is not asked; None where it is."""
     consumers = _CONSUMER_MX.get(provider)
     if consumers and domain not in PROVIDERS[provider].domains:

@@ -81,9 +81,7 @@ _DELAYS = (
     timedelta(minutes=60),
     timedelta(hours=4),
 )
-_MAY_BE_ROLE: frozenset[Reason] = frozenset(
-    ("mailbox_exists", "not_probed", "provider_not_probed")
-)
+_MAY_BE_ROLE: frozenset[Reason] = frozenset(("mailbox_exists", "not_probed", "provider_not_probed"))
 _LONGEST_EVIDENCE = 500
 
 
