@@ -31,7 +31,7 @@ NO_FAULT = "none"
 
 RATE_SECONDS = 30
 LEAST_RATE_SECONDS = 5
-SHOWN_REASONS = 20
+SHOWNREASONS = 20
 # Rows that the servers' words are taken from.
 SAMPLE = 1000
 
@@ -183,8 +183,8 @@ def _recent_rate(campaign: Campaign, final: int, otherwise: float) -> float:
 
 
 # Why a contact of the chosen lists would not get the letter; empty for those who would.
-_REASONS = """
-    SELECT contact.domain, CASE
+REASONS = """
+    SELECT contact.domain, contact.verdict, contact.reason AS finding, CASE
         WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
         WHEN never.id IS NOT NULL THEN 'suppressed'
         WHEN contact.verdict <> ALL(%(verdicts)s)
@@ -233,7 +233,7 @@ def audience(
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT reason, count(*) FROM ({_REASONS}) AS reasoned GROUP BY 1",
+            f"SELECT reason, count(*) FROM ({REASONS}) AS reasoned GROUP BY 1",
             _chosen(workspace, list_ids, verdicts, not_opened),
         )
         counts = dict(cursor.fetchall())
@@ -248,7 +248,7 @@ def has_audience(campaign: Campaign) -> bool:
     lists = list(campaign.lists.values_list("pk", flat=True))
     chosen = _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM ({_REASONS}) AS reasoned WHERE reason = '' LIMIT 1", chosen)
+        cursor.execute(f"SELECT 1 FROM ({REASONS}) AS reasoned WHERE reason = '' LIMIT 1", chosen)
         return cursor.fetchone() is not None
 
 
@@ -287,6 +287,12 @@ def provider_label(key: str) -> str:
     return provider.label if provider else key
 
 
+def chosen_by(campaign: Campaign) -> dict[str, Any]:
+    """Whom a draft means, as REASONS takes it."""
+    lists = campaign.lists.values_list("pk", flat=True)
+    return _chosen(campaign.workspace, lists, campaign.include_verdicts, campaign.not_opened)
+
+
 def audience_by_provider(campaign: Campaign) -> dict[str, int]:
     """How many letters of a draft would go to each mailbox provider."""
     lists = campaign.lists.values_list("pk", flat=True)
@@ -300,7 +306,7 @@ def audience_by_provider(campaign: Campaign) -> dict[str, int]:
         cursor.execute(
             f"""
             SELECT COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
-            FROM (SELECT domain, count(*) AS number FROM ({_REASONS}) AS reasoned
+            FROM (SELECT domain, count(*) AS number FROM ({REASONS}) AS reasoned
                   WHERE reason = '' GROUP BY 1) AS counted
             LEFT JOIN unnest(%(domains)s::text[], %(providers)s::text[])
                 AS known (domain, provider) ON known.domain = counted.domain
@@ -348,4 +354,4 @@ def failure_reasons(campaign: Campaign) -> list[tuple[str, int | None, str, int]
             rows = rows.order_by("status", "contact_id")
         reasons.update(rows.values_list("stage", "code", "reply")[:SAMPLE])
     ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0][2]))
-    return [(*reason, number) for reason, number in ordered[:SHOWN_REASONS]]
+    return [(*reason, number) for reason, number in ordered[:SHOWNREASONS]]

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.mailer.views import contacts, imports, lists, suppression
+from apps.mailer.views import checks, contacts, imports, lists, suppression
 
 app_name = "mailer"
 urlpatterns = [
@@ -12,6 +12,9 @@ urlpatterns = [
     path("lists/new/", lists.create, name="list_create"),
     path("lists/<int:pk>/", lists.contact_list, name="list"),
     path("lists/<int:pk>/delete/", lists.delete, name="list_delete"),
+    path("lists/<int:pk>/verify/", checks.verify, name="list_verify"),
+    path("lists/<int:pk>/checks/", checks.progress, name="list_checks"),
+    path("verdicts/", checks.help_page, name="verdicts"),
     path("imports/", imports.imports, name="imports"),
     path("imports/new/", imports.upload, name="upload"),
     path("imports/<int:pk>/", imports.detail, name="import"),
