@@ -6,7 +6,7 @@ N ?= 2000
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev up demo services status test check requirements messages \
 	run-celery-worker run-celery-beat stop-celery celery-status celery-purge \
-	bench-send bench-fair bench-prepare bench-scale bench-history chaos
+	bench-send bench-fair bench-prepare bench-scale bench-history bench-verify chaos
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-scale: setup-dev ## letters a second at 10 thousand, 100 thousand and a mi
 
 bench-history: setup-dev ## letters a second on top of 20 million old deliveries
 	@exec $(VENV)/python -m benchmarks.history
+
+bench-verify: setup-dev ## addresses verified a second, and how truly
+	@exec $(VENV)/python -m benchmarks.verify
 
 chaos: setup-dev ## kill, flush, crash and refuse in the middle of campaigns: nothing lost, nothing doubled
 	@exec $(VENV)/python -m benchmarks.chaos

@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import support
+from benchmarks import labelled, support
+from benchmarks.labelled import Accuracy
 from benchmarks.support import BenchError, Result
 from core.local.servers import die_with_parent
 
 LEAST_RATIO = 0.8
 LEAST_FULL = 300
 LEAST_FOUND = 98
+VERDICTS = ("valid", "risky", "invalid", "unknown")
 # What dnspython is given: more at once makes it no faster.
 BASELINE_AT_ONCE = 100
 
@@ -87,7 +89,16 @@ def measure(ports: Ports, addresses: int, domains: int, full: int, rounds: int) 
             ("addresses, full level", f"{asked:.0f}"),
         ],
     )
-    false_invalid, found = 0, 0
+    accuracy = judge_labelled(ports)
+    print_table(
+        "The sandbox's labelled world",
+        ("truth", *VERDICTS),
+        [
+            (truth, *(accuracy.matrix[truth, verdict] for verdict in VERDICTS))
+            for truth in (labelled.VALID, labelled.DEAD, labelled.UNKNOWABLE)
+        ],
+    )
+    false_invalid, found = accuracy.false_invalid, accuracy.dead_found
     return (
         f"bench-verify: quick {support.median(quick):.0f} ratio {ratio:.2f} full {asked:.0f} "
         f"false_invalid {false_invalid} dead_found {found:.1f}",
@@ -96,8 +107,20 @@ def measure(ports: Ports, addresses: int, domains: int, full: int, rounds: int) 
             f"full at least {LEAST_FULL} a second": asked >= LEAST_FULL,
             "no valid mailbox called invalid": false_invalid == 0,
             f"at least {LEAST_FOUND} % of the dead found": found >= LEAST_FOUND,
+            "nothing guessed": accuracy.guessed == 0,
         },
     )
+
+
+def judge_labelled(ports: Ports) -> Accuracy:
+    """Verdicts at the full level beside the truth, after one check of each address."""
+    from apps.mailer.models import Contact
+
+    truths = labelled.labelled_addresses(support.number("LABELLED", 100))
+    verify("full", list(truths), ports.smtp, ports.dns)
+    newest = Contact.objects.order_by("-workspace_id").values_list("workspace_id", flat=True)[:1]
+    rows = Contact.objects.filter(workspace__in=newest).values_list("email", "verdict")
+    return labelled.compare(truths, rows)
 
 
 def resolve_all(domains: Sequence[str], port: int) -> float:

@@ -1,8 +1,9 @@
 """How many letters to some addresses would bounce for good, from what verification found.
 
 Each reason has a rate and a weight: what is known is worth so many observed letters (a beta
-prior). The range is Wilson's score interval for the whole, with as many observations as the
-forecast's variance is worth: that of the letters themselves and that of the rates.
+prior). The range is Wilson's score interval for the whole, or the normal one where that is
+wider, with as many observations as the variance is worth: that of the letters themselves and
+that of the rates.
 """
 
 from __future__ import annotations
@@ -106,16 +107,22 @@ def forecast_bounces(counts: Mapping[tuple[str, str], int]) -> BounceForecast:
         variance += number * spread * (known.weight + number) / (known.weight + 1)
         by_reason.append((reason, number, number * known.rate))
     share = expected / letters
-    low, high = _wilson(share, variance / letters**2)
+    low, high = _range(share, variance / letters**2)
     by_reason.sort(key=lambda row: (-row[2], row[0]))
     return BounceForecast(letters, share, low, high, tuple(by_reason))
 
 
-def _wilson(share: float, variance: float) -> tuple[float, float]:
+def _range(share: float, variance: float) -> tuple[float, float]:
+    """Wilson's interval where it is the wider one: a normal one is too narrow near 0 and 1.
+
+    Near 0 the normal one reaches 0, which few letters may well come to, and Wilson's does not.
+    """
     if variance <= 0:
         return share, share
     observations = share * (1 - share) / variance
     scale = 1 + _Z**2 / observations
     middle = (share + _Z**2 / (2 * observations)) / scale
     half = _Z / scale * sqrt(variance + _Z**2 / (4 * observations**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    normal = _Z * sqrt(variance)
+    low, high = min(middle - half, share - normal), max(middle + half, share + normal)
+    return max(0.0, low), min(1.0, high)
