@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
@@ -42,6 +44,12 @@ def verify_list(*, contact_list: ContactList, level: str, months: int = 0) -> Ve
 
 
 def _make_due(run: Verification, contact_list: ContactList, months: int) -> int:
+    parameters: dict[str, Any] = {
+        "run": run.pk,
+        "list": contact_list.pk,
+        "workspace": contact_list.workspace_id,
+        "age": months * MONTH,
+    }
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -56,11 +64,6 @@ def _make_due(run: Verification, contact_list: ContactList, months: int) -> int:
             SET verification_id = %(run)s, check_due_at = now(), check_attempts = 0
             FROM locked WHERE mailer_contact.id = locked.id
             """,
-            {
-                "run": run.pk,
-                "list": contact_list.pk,
-                "workspace": contact_list.workspace_id,
-                "age": months * MONTH,
-            },
+            parameters,
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

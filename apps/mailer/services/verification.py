@@ -190,7 +190,7 @@ def _locked(run: Verification, domains: Sequence[str]) -> list[Due]:
             WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s)
             ORDER BY domain LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
             """,
-            [run.pk, domains, BATCHES[run.level]],
+            [run.pk, list(domains), BATCHES[run.level]],
         )
         return [
             Due(pk, parse_address(email), domain, attempts)

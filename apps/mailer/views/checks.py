@@ -45,8 +45,8 @@ def help_page(request: WorkspaceRequest) -> HttpResponse:
             verdict,
             label,
             VERDICTS[verdict],
-            [(code, REASONS[code]) for code in REASONS if VERDICT_OF.get(code) == verdict],
-        )  # type: ignore[call-overload]
+            [(code, REASONS[code]) for code, of in VERDICT_OF.items() if of == verdict],
+        )
         for verdict, label in Verdict.choices
     ]
     return render(request, "mailer/verdicts.html", {"verdicts": rows})

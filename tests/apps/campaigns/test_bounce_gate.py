@@ -11,6 +11,7 @@ from apps.campaigns import bounces
 from apps.campaigns.forms import version
 from apps.campaigns.models import Campaign
 from apps.senders.models import SendingPolicy
+from core.errors import NotAllowed
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -104,5 +105,5 @@ def test_confirming_below_the_limit_needs_no_owner(draft: Campaign) -> None:
 
 def test_only_this_workspaces_owner_counts(draft: Campaign, outsider: User) -> None:
     stranger = Membership(workspace=factories.make_workspace(), user=outsider, role="owner")
-    with pytest.raises(bounces.NotAllowed):
+    with pytest.raises(NotAllowed):
         bounces.require_few_bounces(draft, by=stranger, confirmed=True)
