@@ -14,10 +14,10 @@ from apps.mailer.models import Contact, ContactList, Import
 register = template.Library()
 
 
-@register.inclusion_tag("mailer/_import_forecast.html")
-def import_forecast(job: Import) -> dict[str, Any]:
+@register.inclusion_tag("mailer/_import_forecast.html", takes_context=True)
+def import_forecast(context: dict[str, Any], job: Import) -> dict[str, Any]:
     """The bounce forecast of an import."""
-    return {"forecast": checks.bounce_forecast(job)}
+    return {"request": context["request"], "forecast": checks.bounce_forecast(job)}
 
 
 @register.inclusion_tag("mailer/_list_checks.html", takes_context=True)
@@ -31,10 +31,14 @@ def list_checks(context: dict[str, Any], contact_list: ContactList) -> dict[str,
     }
 
 
-@register.inclusion_tag("mailer/_verdict.html")
-def verdict_explained(contact: Contact) -> dict[str, Any]:
+@register.inclusion_tag("mailer/_verdict.html", takes_context=True)
+def verdict_explained(context: dict[str, Any], contact: Contact) -> dict[str, Any]:
     """A contact's verdict with its reason in one sentence, and what else its address says."""
-    return {"contact": contact, "explained": checks.explained(contact)}
+    return {
+        "request": context["request"],
+        "contact": contact,
+        "explained": checks.explained(contact),
+    }
 
 
 @register.filter
