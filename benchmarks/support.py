@@ -110,7 +110,8 @@ class Service:
 def running_service(*, only_servers: bool = False) -> Iterator[Service]:
     """Everything that `make up` starts, on ports and in a folder of its own; sets Django up.
 
-    EMAIL_CONCURRENCY (4) and CONNECTIONS (each, 10) change the sending pool.
+    EMAIL_CONCURRENCY (4) and CONNECTIONS (each, 10) change the sending pool. only_servers:
+    PostgreSQL and Valkey alone.
     """
     workers = number("EMAIL_CONCURRENCY", 4)
     connections = number("CONNECTIONS", 10)

@@ -186,7 +186,7 @@ def _recent_rate(campaign: Campaign, final: int, otherwise: float) -> float:
 
 # Why a contact of the chosen lists would not get the letter; empty for those who would.
 _REASONS = """
-    SELECT contact.domain, CASE
+    SELECT contact.domain, contact.verdict, contact.reason AS finding, CASE
         WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
         WHEN never.id IS NOT NULL OR of_domain.id IS NOT NULL THEN 'suppressed'
         {excluded}
@@ -313,6 +313,19 @@ def provider_label(key: str) -> str:
         return _("All others")
     provider = providers.PROVIDERS.get(key)
     return provider.label if provider else key
+
+
+def findings(campaign: Campaign) -> dict[tuple[str, str], int]:
+    """How many of those whom a draft would reach have which verdict for which reason."""
+    rows = _ask(
+        "SELECT verdict, finding, count(*) FROM ({reasons}) AS reasoned "
+        "WHERE reason = '' GROUP BY 1, 2",
+        campaign.workspace,
+        Targets.of(campaign),
+        campaign.include_verdicts,
+        campaign.not_opened,
+    )
+    return {(verdict, finding): number for verdict, finding, number in rows}
 
 
 def audience_by_provider(campaign: Campaign) -> dict[str, int]:

@@ -74,6 +74,13 @@ ADDRESS_FAULTS = {
     "ip_literal": gettext_lazy("it names an IP address in place of a domain"),
 }
 
+VERDICTS = {
+    "valid": gettext_lazy("The mailbox exists: mail it."),
+    "risky": gettext_lazy("Mail may arrive, but it bounces or annoys more often than others."),
+    "invalid": gettext_lazy("Mail cannot arrive; campaigns leave the address out."),
+    "unknown": gettext_lazy("Nobody could tell; that is no sign that the address is bad."),
+}
+
 REASONS = {
     "mailbox_exists": gettext_lazy(
         "The mail server accepts this mailbox and refuses a made-up one."
@@ -88,6 +95,15 @@ REASONS = {
         "The mailbox exists but is full, often a sign that nobody reads it."
     ),
     "role": gettext_lazy("The address belongs to a group such as info@; complaints are likelier."),
+    "disposable": gettext_lazy(
+        "A throw-away mailbox: its owner will hardly read a second letter there."
+    ),
+    "possible_typo": gettext_lazy(
+        "The domain is a known misspelling of a large provider's, so the mail reaches a stranger."
+    ),
+    "bad_local_part": gettext_lazy(
+        "The provider never handed out such a name: the part before the @ breaks its rules."
+    ),
     "bad_syntax": gettext_lazy("The address is not written correctly."),
     "no_mx": gettext_lazy("The domain does not exist or has no mail server."),
     "null_mx": gettext_lazy("The domain states that it accepts no mail."),
@@ -104,6 +120,10 @@ REASONS = {
         "The server refuses our check, which says nothing about the mailbox."
     ),
     "unclear_reply": gettext_lazy("The server refused, in words that may mean anything."),
+    "provider_not_probed": gettext_lazy(
+        "The domain accepts mail; this provider gives no true answers about mailboxes, so we do "
+        "not ask it."
+    ),
     "not_probed": gettext_lazy("The domain accepts mail; the mailbox itself was not checked."),
 }
 
@@ -132,3 +152,8 @@ def reject_text(reason: str) -> str:
 def reason_text(reason: str) -> str | Promise:
     """One sentence on what a verification found."""
     return REASONS.get(reason, reason)
+
+
+def verdict_text(verdict: str) -> str | Promise:
+    """One sentence on what a verdict means for a mailing."""
+    return VERDICTS.get(verdict, verdict)

@@ -1,6 +1,15 @@
 from django.urls import path
 
-from apps.mailer.views import bulk, contact, contacts, imports, lists, segments, suppression
+from apps.mailer.views import (
+    bulk,
+    checks,
+    contact,
+    contacts,
+    imports,
+    lists,
+    segments,
+    suppression,
+)
 
 app_name = "mailer"
 urlpatterns = [
@@ -30,6 +39,9 @@ urlpatterns = [
     path("segments/<int:pk>/count/", segments.count, name="segment_count"),
     path("segments/<int:pk>/duplicate/", segments.duplicate, name="segment_duplicate"),
     path("segments/<int:pk>/delete/", segments.delete, name="segment_delete"),
+    path("lists/<int:pk>/verify/", checks.verify, name="list_verify"),
+    path("lists/<int:pk>/checks/", checks.progress, name="list_checks"),
+    path("verdicts/", checks.help_page, name="verdicts"),
     path("imports/", imports.imports, name="imports"),
     path("imports/new/", imports.upload, name="upload"),
     path("imports/<int:pk>/", imports.detail, name="import"),

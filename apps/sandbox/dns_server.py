@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _TTL = 60  # seconds
 _SOA = f"ns.{ROOT}. hostmaster.{ROOT}. 1 3600 600 86400 {_TTL}"
+_ALIASED = dns.name.from_text(f"inbox.{ROOT}.")
 _UDP_LIMIT = 1232  # octets; what fits one packet everywhere (DNS flag day 2020)
 _PLAIN_UDP_LIMIT = 512  # RFC 1035, 4.2.1
 _TCP_IDLE = 600.0  # seconds; also the longest that a name which never answers keeps a connection
@@ -192,9 +193,15 @@ class DnsServer:
         response.flags |= dns.flags.AA
         if behaviour.dns is Dns.NO_NAME:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        records = _records(question.name, question.rdtype, behaviour)
+        name = question.name
+        if behaviour.dns is Dns.ALIAS:
+            name, behaviour = _ALIASED, domain_behaviour(_text(_ALIASED))
+            response.answer.append(
+                dns.rrset.from_text(question.name, _TTL, "IN", "CNAME", _ALIASED.to_text())
+            )
+        records = _records(name, question.rdtype, behaviour)
         if records:
-            response.answer = [dns.rrset.from_text(question.name, _TTL, "IN", *records)]
+            response.answer.append(dns.rrset.from_text(name, _TTL, "IN", *records))
         else:  # RFC 2308: the SOA says how long a "no" may be remembered
             response.authority = [dns.rrset.from_text(f"{ROOT}.", _TTL, "IN", "SOA", _SOA)]
         return response
@@ -272,6 +279,8 @@ def _records(
         return ()
     if behaviour.dns is Dns.NULL_MX:
         return ("MX", "0 .")
+    if behaviour.dns is Dns.BAD_MX:
+        return ("MX", "10 localhost.")
     if behaviour.dns is Dns.MX:
         first, second = mail_hosts(text)
         return ("MX", f"10 {first}.", f"20 {second}.")

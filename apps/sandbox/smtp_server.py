@@ -28,6 +28,7 @@ class SmtpServer:
 
     `greylist_delay` and `idle_timeout` are seconds. The latter ends a session in which the
     client says nothing, and one in which the server never answers. `clock` gives seconds.
+    `latency`: seconds that each group of replies is on its way.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SmtpServer:
         idle_timeout: float = 600.0,
         max_connections: int = 2000,
         clock: Callable[[], float] = time.monotonic,
+        latency: float = 0.0,
     ) -> None:
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError("the sandbox serves loopback only")
@@ -49,6 +51,7 @@ class SmtpServer:
         self.port = port
         self.authenticate = authenticate
         self.idle_timeout = idle_timeout
+        self.latency = latency
         self.max_connections = max_connections
         self.sessions: set[Session] = set()
         self._greylist_delay = greylist_delay

@@ -118,7 +118,7 @@ class Session(asyncio.Protocol):
     def _close(self) -> None:
         self._flush()
         self._state = _State.CLOSED
-        self._transport.close()
+        self._later(self._transport.close)
 
     def check_idle(self) -> None:
         """End the session if it was idle for too long, else look again when it could be."""
@@ -139,8 +139,15 @@ class Session(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._replies:
-            self._transport.write(b"".join(self._replies))
+            self._later(self._transport.write, b"".join(self._replies))
             self._replies.clear()
+
+    def _later(self, action: Callable[..., object], *arguments: object) -> None:
+        if self._server.latency:
+            # What is due first is called first, so that replies stay in order.
+            self._loop.call_later(self._server.latency, action, *arguments)
+        else:
+            action(*arguments)
 
     # Reading
 

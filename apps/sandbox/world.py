@@ -23,6 +23,8 @@ class Dns(Enum):
     MX = "MX"
     NULL_MX = "null MX (RFC 7505), and an A record that must not be used"
     ADDRESS_ONLY = "no MX, an A record"
+    ALIAS = "a CNAME to a domain with MX"
+    BAD_MX = "MX that names `localhost`"
     NO_DATA = "exists, neither MX nor A"
     NO_NAME = "NXDOMAIN"
     SERVFAIL = "SERVFAIL"
@@ -88,6 +90,24 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     INBOX,
     NO_SUCH,
     Behaviour(
+        "disabled",
+        "disabled",
+        Dns.MX,
+        Smtp.REFUSE,
+        "invalid",
+        "a mailbox that was closed",
+        "550 5.2.1 This mailbox is disabled",
+    ),
+    Behaviour(
+        "denied",
+        "denied",
+        Dns.MX,
+        Smtp.REFUSE,
+        "invalid",
+        "no such mailbox, in the words of Exchange Online",
+        "550 5.4.1 Recipient address rejected: Access denied",
+    ),
+    Behaviour(
         "full",
         "full",
         Dns.MX,
@@ -127,6 +147,15 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "about the sender, not about the recipient",
         "550 5.7.1 Client host [127.0.0.1] is blocked by our policy",
     ),
+    Behaviour(
+        "policy",
+        "policy",
+        Dns.MX,
+        Smtp.REFUSE,
+        "unknown",
+        "about the sender, in words that name no one",
+        "554 5.7.1 Refused for policy reasons",
+    ),
     Behaviour("timeout", "slow", Dns.MX, Smtp.SILENT, "unknown", "the mail server is silent"),
     Behaviour(
         "drop",
@@ -163,6 +192,24 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "valid",
         "a normal mailbox at the implicit MX (RFC 5321, 5.1)",
         mailboxes=True,
+    ),
+    Behaviour(
+        "alias",
+        None,
+        Dns.ALIAS,
+        Smtp.ACCEPT,
+        "valid",
+        "a normal mailbox behind an alias",
+        mailboxes=True,
+    ),
+    Behaviour(
+        "badmx",
+        None,
+        Dns.BAD_MX,
+        Smtp.REFUSE,
+        "invalid",
+        "no MX names a possible mail server",
+        "550 5.1.2 Domain has no mail server",
     ),
     Behaviour(
         "nullmx",

@@ -203,5 +203,11 @@ class SendingPolicy(models.Model):
     least_sample = models.PositiveIntegerField(
         _("letters before it counts"), default=200, validators=[MinValueValidator(1)]
     )
+    forecast_percent = models.FloatField(
+        _("expected bounces, %"),
+        default=5.0,
+        db_default=5.0,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+    )
     time_zone = models.CharField(_("time zone"), max_length=50, default="UTC")
     updated_at = models.DateTimeField(default=timezone.now)

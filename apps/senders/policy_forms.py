@@ -31,7 +31,7 @@ class PolicyForm(forms.ModelForm[SendingPolicy]):
         model = SendingPolicy
         fields: ClassVar = [
             *("retry_for_hours", "hard_bounce_percent", "block_percent", "complaint_percent"),
-            *("least_sample", "time_zone"),
+            *("least_sample", "forecast_percent", "time_zone"),
         ]
         help_texts: ClassVar = {
             "retry_for_hours": _(
@@ -42,6 +42,9 @@ class PolicyForm(forms.ModelForm[SendingPolicy]):
             "complaint_percent": _("Gmail asks senders to stay below 0.3 %."),
             "least_sample": _(
                 "So many letters must have been answered before a campaign stops by itself."
+            ),
+            "forecast_percent": _(
+                "Where verification expects more hard bounces, a launch takes an owner's word."
             ),
         }
 

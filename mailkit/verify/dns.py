@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,7 @@ DomainStatus = Literal[
 
 # An answer up to this size comes in one datagram, so that the question is not repeated over TCP;
 # the size is the one of DNS flag day 2020.
-_EDNS_PAYLOAD = 1232
+EDNS_PAYLOAD = 1232
 _HOSTNAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -62,7 +62,7 @@ def make_resolver(
     resolver.cache = None
     resolver.timeout = timeout
     resolver.lifetime = lifetime
-    resolver.use_edns(0, 0, _EDNS_PAYLOAD)
+    resolver.use_edns(0, 0, EDNS_PAYLOAD)
     return resolver
 
 
@@ -135,17 +135,26 @@ async def _ask(
 
 
 def _facts_from_mx(domain: str, records: Sequence[MX]) -> DomainFacts:
-    if len(records) == 1 and records[0].exchange == dns.name.root and records[0].preference == 0:
+    return facts_from_hosts(
+        domain,
+        [
+            (record.preference, record.exchange.to_text(omit_final_dot=True).lower())
+            for record in records
+        ],
+    )
+
+
+def facts_from_hosts(domain: str, records: Sequence[tuple[int, str]]) -> DomainFacts:
+    """Facts from (preference, host in lower case) of each MX record, at least one.
+
+    The root is "." or "".
+    """
+    if len(records) == 1 and records[0][0] == 0 and records[0][1] in (".", ""):
         return DomainFacts(domain, "null_mx")
     # sorted() is stable: equal preferences keep the order of the answer.
-    in_order = sorted(records, key=lambda record: record.preference)
-    hosts = tuple(_usable_hosts(record.exchange for record in in_order))
+    in_order = sorted(records, key=lambda record: record[0])
+    hosts = tuple(filter(_is_usable_host, dict.fromkeys(host for _preference, host in in_order)))
     return DomainFacts(domain, "mx" if hosts else "bad_mx", hosts)
-
-
-def _usable_hosts(exchanges: Iterable[dns.name.Name]) -> list[str]:
-    texts = dict.fromkeys(name.to_text(omit_final_dot=True).lower() for name in exchanges)
-    return [text for text in texts if _is_usable_host(text)]
 
 
 def _is_usable_host(host: str) -> bool:

@@ -57,12 +57,14 @@ async def probe_domain(
     random_local: Callable[[], str],
     limit_per_connection: int = 20,
     results: dict[str, ProbeResult] | None = None,
+    catch_all: bool | None = None,
 ) -> dict[str, ProbeResult]:
     """Ask about several addresses of one domain, on as few connections as it takes.
 
     connect: opens a greeted connection to a mail host; it is called for the hosts in order of
     preference until one connects. sender: for MAIL FROM, may be empty. random_local: a local
-    part that nobody has; it is asked about first. limit_per_connection: RCPT commands.
+    part that nobody has; it is asked about first, unless `catch_all` says that the answer is
+    known. limit_per_connection: RCPT commands.
     results: filled as answers come, so that a caller who stops waiting has them; also returned.
     A connection that the server drops, or ends with 421, is replaced once. A time-out on a
     connection that has answered is that one address's, up to three times. After that, and after
@@ -75,7 +77,8 @@ async def probe_domain(
         raise ValueError("an address of another domain")
     if limit_per_connection < 1:
         raise ValueError("limit_per_connection is at least 1")
-    inquiry = _Inquiry(sender, f"{random_local()}@{facts.domain}", limit_per_connection)
+    made_up = f"{random_local()}@{facts.domain}" if catch_all is None else None
+    inquiry = _Inquiry(sender, made_up, limit_per_connection, catch_all=catch_all)
     if results is not None:
         inquiry.results = results
     inquiry.add(addresses)

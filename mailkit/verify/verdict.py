@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
 from mailkit.addresses import Address, Fault
+from mailkit.providers import provider_of
 from mailkit.verify.dns import DomainFacts
+from mailkit.verify.domains import is_disposable, suggest_domain, typo_trap
+from mailkit.verify.local_parts import breaks_provider_rule
+from mailkit.verify.policy import not_probed_because
 from mailkit.verify.probe import ProbeResult
 from mailkit.verify.replies import ReplyMeaning, classify_other, classify_rcpt
 from mailkit.verify.syntax import is_role_account
@@ -19,7 +23,10 @@ Reason = Literal[
     "catch_all",
     "catch_all_unknown",
     "role",
+    "disposable",
+    "possible_typo",
     "bad_syntax",
+    "bad_local_part",
     "no_mx",
     "null_mx",
     "bad_mx",
@@ -27,6 +34,7 @@ Reason = Literal[
     "timeout",
     "connection_failed",
     "not_probed",
+    "provider_not_probed",
 ]
 
 # Each reason has one verdict.
@@ -36,7 +44,10 @@ REASONS: dict[Reason, VerdictName] = {
     "catch_all_unknown": "risky",  # accepted; whether a made-up one is too could not be learnt
     "mailbox_full": "risky",  # it exists, today it takes nothing
     "role": "risky",  # it exists, and is read by a group: complaints are likelier
+    "disposable": "risky",  # a mailbox to be thrown away
+    "possible_typo": "risky",  # a domain that lives off slips of the keyboard
     "bad_syntax": "invalid",
+    "bad_local_part": "invalid",  # the provider never handed such a name out
     "no_mx": "invalid",  # NXDOMAIN, or neither MX nor address
     "null_mx": "invalid",  # the domain says that it takes no mail (RFC 7505)
     "bad_mx": "invalid",  # no MX names a possible mail host (RFC 5321 §5.1: an error)
@@ -49,6 +60,7 @@ REASONS: dict[Reason, VerdictName] = {
     "probe_blocked": "unknown",  # the server turns us away, not the address
     "unclear_reply": "unknown",  # a refusal that may be about anything
     "not_probed": "unknown",  # quick level, or probing is not possible from here
+    "provider_not_probed": "unknown",  # its answers are untrue, or it punishes who asks
 }
 
 _DNS_REASONS: dict[str, Reason] = {
@@ -69,6 +81,7 @@ _DELAYS = (
     timedelta(minutes=60),
     timedelta(hours=4),
 )
+_MAY_BE_ROLE: frozenset[Reason] = frozenset(("mailbox_exists", "not_probed", "provider_not_probed"))
 _LONGEST_EVIDENCE = 500
 
 
@@ -76,12 +89,14 @@ _LONGEST_EVIDENCE = 500
 class Evidence:
     """What the verdict rests on: the mail host and its reply, as far as there was one.
 
-    text: one line of at most 500 printable characters.
+    text: one line of at most 500 printable characters. suggestion: the domain that was probably
+    meant, where this one looks like a slip of the keyboard.
     """
 
     host: str | None = None
     code: int | None = None
     text: str = ""
+    suggestion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +118,43 @@ def decide(
     """
     if isinstance(address, Fault):
         return _verdict("bad_syntax", Evidence(text=address.code))
+    if rule := breaks_provider_rule(address.local, address.domain):
+        return _verdict("bad_local_part", Evidence(text=_printable(rule)))
     if facts is not None and facts.status in _DNS_REASONS:
-        return _verdict(_DNS_REASONS[facts.status], Evidence(text=facts.status))
-    if level == "quick" or probe is None:
-        return _verdict("not_probed", Evidence())
+        # Of a domain whose servers are only silent nothing is known: it may be anybody's.
+        dead = REASONS[_DNS_REASONS[facts.status]] == "invalid"
+        meant = suggest_domain(address.domain) if dead else None
+        return _verdict(
+            _DNS_REASONS[facts.status], Evidence(text=facts.status, suggestion=meant or "")
+        )
+    found = _unasked(address, facts, level) if probe is None or level == "quick" else _asked(probe)
+    return _beyond_the_mailbox(address, facts, found)
+
+
+def _unasked(address: Address, facts: DomainFacts | None, level: Level) -> Verdict:
+    if level == "full" and facts is not None:
+        provider = provider_of(facts.domain, facts.hosts)
+        if because := not_probed_because(provider, facts.domain, facts.hosts):
+            return _verdict("provider_not_probed", Evidence(text=because))
+    return _verdict("not_probed", Evidence())
+
+
+def _asked(probe: ProbeResult) -> Verdict:
     evidence = Evidence(probe.host, probe.code, _printable(probe.text))
-    reason = _probe_reason(probe)
-    if reason == "mailbox_exists" and is_role_account(address.local):
-        reason = "role"
-    return _verdict(reason, evidence)
+    return _verdict(_probe_reason(probe), evidence)
+
+
+def _beyond_the_mailbox(address: Address, facts: DomainFacts | None, found: Verdict) -> Verdict:
+    """What is said against an address whether or not its mailbox exists."""
+    if found.verdict == "invalid":
+        return found
+    if meant := typo_trap(address.domain):
+        return _verdict("possible_typo", replace(found.evidence, suggestion=meant))
+    if is_disposable(address.domain, facts.hosts if facts else ()):
+        return _verdict("disposable", found.evidence)
+    if found.reason in _MAY_BE_ROLE and is_role_account(address.local):
+        return _verdict("role", found.evidence)
+    return found
 
 
 def retry_after(reason: Reason, attempt: int) -> timedelta | None:

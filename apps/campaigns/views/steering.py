@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.http import WorkspaceRequest
-from apps.campaigns import selectors
+from apps.campaigns import bounces, selectors
 from apps.campaigns.forms import LaunchForm, version
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch as launching
@@ -60,6 +60,8 @@ def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 
 def _launch(request: WorkspaceRequest, campaign: Campaign, form: LaunchForm) -> None:
+    confirmed = "confirm_bounces" in request.POST
+    bounces.require_few_bounces(campaign, by=request.membership, confirmed=confirmed)
     hours = form.hours
     if form.later:
         schedule.schedule_campaign(
@@ -102,6 +104,7 @@ def _launch_page(
         "targets": targets_shown(campaign),
         "problems": launching.problems(campaign),
         "relays": relays,
+        "gate": bounces.gate_of(campaign),
         "forecast": forecast_for(
             request.workspace,
             relays[0].pk if len(relays) == 1 else None,
@@ -111,6 +114,15 @@ def _launch_page(
         **shown,
     }
     return render(request, "campaigns/launch.html", context, status=status)
+
+
+@require_POST
+def leave_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """Leave out those because of whom the forecast is beyond the limit."""
+    campaign = campaign_or_404(request, pk)
+    bounces.leave_out(campaign=campaign)
+    messages.success(request, _("The risky part is left out: look at the campaign again."))
+    return to_page("launch", campaign, request)
 
 
 @require_POST

@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("mailer", "0005_imports"),
+        ("mailer", "0006_verification"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

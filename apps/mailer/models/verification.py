@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
+from apps.mailer.models.contacts import ContactList
 from apps.mailer.models.imports import Import
 
 
@@ -22,6 +23,10 @@ class Verification(models.Model):
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="verifications")
     of_import = models.OneToOneField(Import, models.CASCADE, null=True, related_name="verification")
+    # The list that it was asked for, where it belongs to no import.
+    of_list = models.ForeignKey(
+        ContactList, models.SET_NULL, null=True, related_name="verifications"
+    )
     level = models.CharField(max_length=5, choices=Import.Level)
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     total = models.PositiveBigIntegerField(default=0)
@@ -30,7 +35,7 @@ class Verification(models.Model):
 
 
 class DomainFact(models.Model):
-    """What DNS said of a domain, shared by all workspaces until it expires."""
+    """What DNS and its mail server said of a domain, shared by all workspaces until it expires."""
 
     pk = models.CompositePrimaryKey("domain", "sandbox")
     domain = models.CharField(max_length=254)
@@ -41,6 +46,9 @@ class DomainFact(models.Model):
     # Who runs these hosts: a key of mailkit.providers.
     provider = models.CharField(max_length=16, default="", db_default="")
     expires_at = models.DateTimeField()
+    # What its server did with a made-up address, until when that is believed.
+    catch_all = models.BooleanField(null=True)
+    catch_all_until = models.DateTimeField(null=True)
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="domain_fact_expiry")]

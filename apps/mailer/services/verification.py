@@ -1,62 +1,47 @@
-"""Verification: claim contacts that are due, ask DNS and mail servers, keep the verdicts."""
+"""Verification: judge contacts that are due by what is known, ask mail servers about the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from functools import lru_cache
+from typing import cast
 
 import uvloop
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
-from dns.asyncresolver import Resolver
 
 from apps.mailer import selectors
-from apps.mailer.models import Contact, DomainFact, Import, Verification
+from apps.mailer.models import Contact, Import, Verification
+from apps.mailer.services import probing
+from apps.mailer.services.domain_facts import Known, keep_catch_all, known_domains
 from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.addresses import Address, Fault, parse_address
-from mailkit.networks import is_public_address
-from mailkit.providers import provider_of
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
-from mailkit.smtp.outcomes import Broken, Refused
-from mailkit.verify.dns import (
-    DomainFacts,
-    DomainStatus,
-    lookup_domain,
-    make_resolver,
-    resolve_host,
-)
-from mailkit.verify.probe import ProbeResult, probe_domain
-from mailkit.verify.verdict import Verdict, decide, retry_after
+from mailkit.verify.policy import not_probed_because
+from mailkit.verify.probe import ProbeResult
+from mailkit.verify.verdict import Evidence, Level, Verdict, decide, retry_after
 
-BATCH = 200
-DOMAINS_AT_ONCE = 50
-# A batch is given up before its contacts become due again for another worker: the servers take
-# BATCH_SECONDS at most, the DNS before them a minute (four rounds of three questions of 5 s).
-BATCH_SECONDS = 90
-LEASE = timedelta(seconds=180)
+BATCHES: dict[str, int] = {"quick": 2000, "full": 1000}
+# A batch is given up before its contacts become due again for another worker.
+LEASE = timedelta(seconds=probing.SECONDS + 90)
 STALE_AFTER = timedelta(days=90)
-
-_FACTS_LAST = {
-    "mx": timedelta(hours=24),
-    "implicit_mx": timedelta(hours=24),
-    "null_mx": timedelta(hours=24),
-    "bad_mx": timedelta(hours=1),
-    "no_mx": timedelta(hours=1),
-    "nxdomain": timedelta(hours=1),
-    "servfail": timedelta(minutes=2),
-    "timeout": timedelta(minutes=2),
-}
-_BEING_ASKED = "asking"
-_ASKING_LASTS = timedelta(seconds=75)
 _WAIT_FOR_FACTS = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A contact that is due; `attempts` checks were made before."""
+
+    pk: int
+    address: Address | Fault
+    domain: str
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +78,32 @@ def ring_if_idle(verification_id: int) -> None:
 
 
 def validate_batch(verification_id: int) -> bool:
-    """Check up to BATCH contacts that are due; whether more may be due now."""
+    """Check a batch of the contacts that are due; whether more may be due now."""
     run = Verification.objects.select_related("workspace").filter(pk=verification_id).first()
     if run is None:
         return False
-    contacts = _claim(run)
-    if contacts:
-        sandbox = not has_relay(run.workspace)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            facts = _domain_facts({contact.domain for contact in contacts}, sandbox, runner)
-            ready = [contact for contact in contacts if contact.domain in facts]
-            checked = runner.run(_check(run.level, ready, facts, sandbox))
-        _settle(run, checked)
-        if len(ready) < len(contacts):
-            # Another worker asks about the domains that are left: its answer is for all.
-            _postpone([contact.pk for contact in contacts if contact.domain not in facts])
-            ring(verification_id, after=_WAIT_FOR_FACTS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        checked_some = _check_some(run, runner)
     finish_if_done(verification_id)
-    return bool(contacts)
+    return checked_some
+
+
+def _check_some(run: Verification, runner: asyncio.Runner) -> bool:
+    """Check contacts of the first domains that no other worker is asking about."""
+    sandbox = not has_relay(run.workspace)
+    others_ask, after = False, ""
+    while domains := _due_domains(run, after):
+        known = known_domains(domains, sandbox, runner)
+        if known:
+            to_ask = _judge_by_what_is_known(run, known, sandbox)
+            if to_ask:
+                _ask_about(run, to_ask, known, sandbox, runner)
+            return True
+        others_ask, after = True, domains[-1]
+    if others_ask:
+        # What the other worker learns is for all.
+        ring(run.pk, after=_WAIT_FOR_FACTS)
+    return False
 
 
 def finish_if_done(verification_id: int) -> None:
@@ -148,197 +141,106 @@ def ring_due_checks() -> int:
     return len(due)
 
 
-def _claim(run: Verification) -> list[Contact]:
-    """Take contacts that are due, domain by domain, by moving their due time past our lease."""
-    return list(
-        Contact.objects.raw(
-            """
-            UPDATE mailer_contact SET check_due_at = now() + %(lease)s
-            WHERE id IN (
-                SELECT id FROM mailer_contact
-                WHERE verification_id = %(run)s AND check_due_at <= now()
-                ORDER BY domain LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-            RETURNING id, email, domain, check_attempts
-            """,
-            {"run": run.pk, "lease": LEASE, "limit": BATCH},
-        )
-    )
-
-
-def _domain_facts(
-    domains: Iterable[str], sandbox: bool, runner: asyncio.Runner
-) -> dict[str, DomainFacts]:
-    """Facts of the domains, asking DNS only about those that nobody knows or is asking about."""
-    ours = _reserve(sorted(domains), sandbox)
-    if ours:
-        _keep(runner.run(_ask_dns(ours, sandbox)), sandbox)
-    known = DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).exclude(
-        status=_BEING_ASKED
-    )
-    return {
-        fact.domain: DomainFacts(fact.domain, cast(DomainStatus, fact.status), tuple(fact.hosts))
-        for fact in known
-    }
-
-
-def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
-    """Those of the domains, in order, about which this worker and no other shall ask DNS now."""
-    parameters: dict[str, Any] = {
-        "domains": domains,
-        "sandbox": sandbox,
-        "asking": _BEING_ASKED,
-        "lasts": _ASKING_LASTS,
-    }
+def _due_domains(run: Verification, after: str) -> list[str]:
+    """The domains of a batch of contacts that are due, in order."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO mailer_domainfact AS known (domain, sandbox, status, hosts, expires_at)
-            SELECT domain, %(sandbox)s, %(asking)s, '{}', now() + %(lasts)s
-            FROM unnest(%(domains)s::text[]) AS domain
-            ON CONFLICT (domain, sandbox) DO UPDATE
-            SET status = excluded.status, hosts = '{}', expires_at = excluded.expires_at
-            WHERE known.expires_at < now()
-            RETURNING domain
+            SELECT DISTINCT domain FROM (
+                SELECT domain FROM mailer_contact
+                WHERE verification_id = %s AND check_due_at <= now() AND domain > %s
+                ORDER BY domain LIMIT %s) AS due
+            ORDER BY domain
             """,
-            parameters,
+            [run.pk, after, BATCHES[run.level]],
         )
         return [domain for (domain,) in cursor.fetchall()]
 
 
-async def _ask_dns(domains: Sequence[str], sandbox: bool) -> list[DomainFacts]:
-    resolver = _resolver(sandbox)
-    limit = asyncio.Semaphore(DOMAINS_AT_ONCE)
+def _judge_by_what_is_known(
+    run: Verification, known: Mapping[str, Known], sandbox: bool
+) -> list[Due]:
+    """Settle the contacts about which no server is asked, claim the others and return them.
 
-    async def ask(domain: str) -> DomainFacts:
-        async with limit:
-            return await lookup_domain(domain, resolver)
-
-    return await asyncio.gather(*map(ask, domains))
-
-
-def _keep(found: Iterable[DomainFacts], sandbox: bool) -> None:
-    now = timezone.now()
-    DomainFact.objects.bulk_create(
-        [
-            DomainFact(
-                domain=facts.domain,
-                sandbox=sandbox,
-                status=facts.status,
-                hosts=list(facts.hosts),
-                provider=provider_of(facts.domain, facts.hosts),
-                expires_at=now + _FACTS_LAST[facts.status],
-            )
-            for facts in found
-        ],
-        update_conflicts=True,
-        unique_fields=["domain", "sandbox"],
-        update_fields=["status", "hosts", "provider", "expires_at"],
-    )
-
-
-async def _check(
-    level: str, contacts: Sequence[Contact], facts: dict[str, DomainFacts], sandbox: bool
-) -> list[Checked]:
-    """Judge the contacts: the domains side by side, each on as few connections as it takes."""
-    parsed = {contact.pk: parse_address(contact.email) for contact in contacts}
-    by_domain: dict[str, list[Address]] = defaultdict(list)
-    for address in parsed.values():
-        if isinstance(address, Address):
-            by_domain[address.domain].append(address)
-    probes: dict[str, ProbeResult] = {}
-    if level == Import.Level.FULL:
-        probes, not_asked = await _ask_servers(by_domain, facts, sandbox)
-        contacts = [contact for contact in contacts if contact.domain not in not_asked]
-    return [
-        _judge(contact, parsed[contact.pk], facts.get(contact.domain), probes, level)
-        for contact in contacts
-    ]
-
-
-async def _ask_servers(
-    by_domain: dict[str, list[Address]], facts: dict[str, DomainFacts], sandbox: bool
-) -> tuple[dict[str, ProbeResult], set[str]]:
-    """What mail servers say within BATCH_SECONDS, and the domains whose turn did not come.
-
-    A server that takes all the time has timed out, but for the answers it gave: left open, its
-    contacts would come back for ever.
+    Contacts that another worker holds are its own. In one transaction, so that most contacts
+    are written once.
     """
-    resolver = _resolver(sandbox)
-    limit = asyncio.Semaphore(DOMAINS_AT_ONCE)
-    probes: dict[str, ProbeResult] = {}
-    waiting = {
-        domain
-        for domain in by_domain
-        if facts[domain].hosts and (not sandbox or _is_demo_domain(domain))
-    }
-    asking: set[str] = set()
-
-    async def ask(domain: str) -> None:
-        async with limit:
-            waiting.discard(domain)
-            asking.add(domain)
-            await _probe(facts[domain], by_domain[domain], resolver, sandbox, probes)
-            asking.discard(domain)
-
-    try:
-        async with asyncio.timeout(BATCH_SECONDS):
-            await asyncio.gather(*map(ask, sorted(waiting)))
-    except TimeoutError:
-        for address in (address for domain in asking for address in by_domain[domain]):
-            silence = ProbeResult(address.email, None, None, "", "rcpt", None, None, "timeout")
-            probes.setdefault(address.email, silence)
-    return probes, waiting
+    with transaction.atomic():
+        contacts = _locked(run, sorted(known))
+        to_ask = [one for one in contacts if _is_asked_about(run, one, known[one.domain], sandbox)]
+        asked = {one.pk for one in to_ask}
+        _settle(
+            run,
+            [
+                _judge(one, known[one.domain], None, run.level)
+                for one in contacts
+                if one.pk not in asked
+            ],
+        )
+        if asked:
+            Contact.objects.filter(pk__in=asked).update(check_due_at=timezone.now() + LEASE)
+    return to_ask
 
 
-def _judge(
-    contact: Contact,
-    address: Address | Fault,
-    facts: DomainFacts | None,
-    probes: dict[str, ProbeResult],
-    level: str,
-) -> Checked:
-    verdict = decide(address, facts, probes.get(contact.email), level)  # type: ignore[arg-type]
-    delay = retry_after(verdict.reason, contact.check_attempts + 1)
-    return Checked(contact.pk, verdict, timezone.now() + delay if delay else None)
+def _locked(run: Verification, domains: Sequence[str]) -> list[Due]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, email, domain, check_attempts FROM mailer_contact
+            WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s)
+            ORDER BY domain LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+            """,
+            [run.pk, list(domains), BATCHES[run.level]],
+        )
+        return [
+            Due(pk, parse_address(email), domain, attempts)
+            for pk, email, domain, attempts in cursor.fetchall()
+        ]
 
 
-async def _probe(
-    facts: DomainFacts,
-    addresses: Sequence[Address],
-    resolver: Resolver,
-    sandbox: bool,
-    results: dict[str, ProbeResult],
-) -> None:
-    seconds = settings.PROBE_TIMEOUT_SECONDS
-    timeouts = Timeouts(
-        connect=seconds, banner=seconds, ehlo=seconds, mail=seconds, rcpt=seconds, rset=seconds,
-        quit=1,
-    )  # fmt: skip
-
-    async def connect(host: str) -> Connection | Refused | Broken:
-        if sandbox:
-            address, port = "127.0.0.1", settings.SANDBOX_SMTP_PORT
-        else:
-            found = [ip for ip in await resolve_host(host, resolver) if _may_connect(ip)]
-            if not found:
-                return Broken("connect", "dns", detail="no public address")
-            address, port = found[0], 25
-        endpoint = Endpoint(address, port, "none", settings.MAIL_HOSTNAME)
-        return await Connection.open(endpoint, timeouts)
-
-    await probe_domain(
-        facts,
-        addresses,
-        connect=connect,
-        sender=settings.PROBE_SENDER,
-        random_local=lambda: uuid.uuid4().hex,
-        results=results,
+def _is_asked_about(run: Verification, one: Due, known: Known, sandbox: bool) -> bool:
+    """Whether the mail server is asked about a contact."""
+    facts = known.facts
+    return (
+        run.level == Import.Level.FULL
+        and bool(facts.hosts)
+        and isinstance(one.address, Address)
+        and one.address.domain == one.domain
+        and (not sandbox or _is_demo_domain(one.domain))
+        and not_probed_because(known.provider, one.domain, facts.hosts) is None
+        and decide(one.address, facts, None, "quick").verdict != "invalid"
     )
 
 
-def _resolver(sandbox: bool) -> Resolver:
-    nameservers = [("127.0.0.1", settings.SANDBOX_DNS_PORT)] if sandbox else None
-    return make_resolver(nameservers, timeout=2, lifetime=5)
+def _ask_about(
+    run: Verification,
+    contacts: Sequence[Due],
+    known: Mapping[str, Known],
+    sandbox: bool,
+    runner: asyncio.Runner,
+) -> None:
+    by_domain: dict[str, list[Address]] = defaultdict(list)
+    by_email: dict[str, Due] = {}
+    for one in contacts:
+        assert isinstance(one.address, Address)
+        by_domain[one.domain].append(one.address)
+        by_email[one.address.email] = one
+    asked = probing.ask_servers(by_domain, known, sandbox, runner)
+    keep_catch_all(asked.catch_all, sandbox)
+    _settle(
+        run,
+        [
+            _judge(by_email[email], known[by_email[email].domain], probe, run.level)
+            for email, probe in asked.probes.items()
+        ],
+    )
+    _postpone({by_email[email].pk: seconds for email, seconds in asked.later.items()})
+
+
+def _judge(one: Due, known: Known, probe: ProbeResult | None, level: str) -> Checked:
+    verdict = decide(one.address, known.facts, probe, cast(Level, level))
+    delay = retry_after(verdict.reason, one.attempts + 1)
+    return Checked(one.pk, verdict, timezone.now() + delay if delay else None)
 
 
 def _is_demo_domain(domain: str) -> bool:
@@ -346,22 +248,24 @@ def _is_demo_domain(domain: str) -> bool:
     return f".{domain}".endswith(f".{settings.SANDBOX_DOMAIN}")
 
 
-def _may_connect(address: str) -> bool:
-    """A stranger's MX record must not lead us into the operator's own network."""
-    return settings.PRIVATE_RELAYS or is_public_address(address)
-
-
-def _postpone(contact_ids: Sequence[int]) -> None:
-    with transaction.atomic():
-        # In the order of imports, or both could deadlock.
-        list(Contact.objects.filter(pk__in=contact_ids).order_by("email").select_for_update())
-        Contact.objects.filter(pk__in=contact_ids).update(
-            check_due_at=timezone.now() + _WAIT_FOR_FACTS
-        )
+def _postpone(seconds: Mapping[int, float]) -> None:
+    """Let contacts be due again in so many seconds: their providers take no more now."""
+    by_due: dict[int, list[int]] = defaultdict(list)
+    for contact_id, number in seconds.items():
+        by_due[int(number) + 1 if number else 0].append(contact_id)
+    for number, ids in by_due.items():
+        with transaction.atomic():
+            # In the order of imports, or both could deadlock.
+            list(Contact.objects.filter(pk__in=ids).order_by("email").select_for_update())
+            Contact.objects.filter(pk__in=ids, check_due_at__isnull=False).update(
+                check_due_at=timezone.now() + timedelta(seconds=number)
+            )
 
 
 def _settle(run: Verification, checked: Sequence[Checked]) -> None:
     """Write the verdicts, save where another run has taken the contact over meanwhile."""
+    if not checked:
+        return
     ids = [one.contact_id for one in checked]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -384,7 +288,13 @@ def _settle(run: Verification, checked: Sequence[Checked]) -> None:
                 "ids": ids,
                 "verdicts": [one.verdict.verdict for one in checked],
                 "reasons": [one.verdict.reason for one in checked],
-                "evidence": [json.dumps(asdict(one.verdict.evidence)) for one in checked],
+                "evidence": [_as_json(one.verdict.evidence) for one in checked],
                 "due": [one.next_check_at for one in checked],
             },
         )
+
+
+@lru_cache(maxsize=1000)
+def _as_json(evidence: Evidence) -> str:
+    """Most of the quick level's are alike."""
+    return json.dumps(asdict(evidence))

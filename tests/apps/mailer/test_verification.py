@@ -16,12 +16,13 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.mailer import selectors
 from apps.mailer.models import Contact, DomainFact, Import, Verification
-from apps.mailer.services import imports, verification
+from apps.mailer.services import domain_facts, imports, probing, verification
+from apps.mailer.services.domain_facts import Known
 from apps.mailer.tasks import validate_contact_batch
 from apps.sandbox import world
 from apps.senders.models import Relay
 from mailkit.smtp.client import Connection
-from mailkit.verify.dns import make_resolver
+from mailkit.verify.dns import DomainFacts, make_resolver
 from tests.apps.mailer.helpers import (
     check,
     csv_of,
@@ -43,7 +44,7 @@ State = Verification.State
 def give_up_after(seconds: float, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.PROBE_TIMEOUT_SECONDS = seconds
     monkeypatch.setattr(
-        verification,
+        domain_facts,
         "make_resolver",
         lambda servers, **_limits: make_resolver(servers, timeout=seconds, lifetime=seconds),
     )
@@ -68,16 +69,19 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hosts
 
 
-def while_checking(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
-    """Let something happen once, after a batch was claimed and before its verdicts are kept."""
-    real = verification._domain_facts
+def while_checking(
+    monkeypatch: pytest.MonkeyPatch, action: Callable[[], object], *, level: str = "full"
+) -> None:
+    """Let something happen once, after a batch was chosen and before its verdicts are kept."""
+    where, name = (probing, "ask_servers") if level == "full" else (verification, "known_domains")
+    real = getattr(where, name)
 
-    def domain_facts(*arguments: Any) -> Any:
-        monkeypatch.setattr(verification, "_domain_facts", real)
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(where, name, real)
         action()
         return real(*arguments)
 
-    monkeypatch.setattr(verification, "_domain_facts", domain_facts)
+    monkeypatch.setattr(where, name, meanwhile)
 
 
 def pass_greylist(sandbox: Sandbox) -> None:
@@ -156,8 +160,8 @@ def test_an_mx_record_does_not_lead_into_our_network(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
     # Every mail host of the sandbox's DNS is at 127.0.0.1.
-    sandbox_resolver = verification._resolver(True)
-    monkeypatch.setattr(verification, "_resolver", lambda _sandbox: sandbox_resolver)
+    real = domain_facts.resolver_for
+    monkeypatch.setattr(domain_facts, "resolver_for", lambda _sandbox: real(True))
     Relay.objects.create(workspace=workspace, host="relay.example.com")
     check(imported(workspace, csv_of(["ann@inbox.sandbox.test"])))
     assert opened == []
@@ -181,7 +185,7 @@ def test_no_mail_server_there(
 def test_one_question_a_domain(
     workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "BATCH", 7)
+    monkeypatch.setattr(verification, "BATCHES", {"full": 7})
     people = [f"p{n}@{name}.sandbox.test" for n in range(20) for name in ("inbox", "a.inbox")]
     check(imported(workspace, csv_of(people)))
     assert {verdict for verdict, _reason in verdicts(workspace).values()} == {"valid"}
@@ -227,8 +231,7 @@ def test_what_another_worker_is_asking_is_waited_for(
     assert "inbox.sandbox.test" not in sandbox.dns.queries
     ann = Contact.objects.get(email="ann@inbox.sandbox.test")
     assert (ann.verdict, ann.check_attempts) == ("", 0)
-    assert ann.check_due_at
-    assert ann.check_due_at - timezone.now() < timedelta(seconds=2)
+    assert verdicts(workspace)["bob@nosuch.sandbox.test"][0] == "invalid"
     # That worker died: after a while the question is asked by another.
     make_due(workspace)
     assert check(job).state == State.FINISHED
@@ -239,7 +242,7 @@ def test_what_another_worker_is_asking_is_waited_for(
 def test_two_workers_at_once(
     workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "BATCH", 10)
+    monkeypatch.setattr(verification, "BATCHES", {"full": 10})
     names = ("inbox", "a.inbox", "b.inbox", "nosuch")
     people = [f"p{n}@{name}.sandbox.test" for n in range(20) for name in names]
     job = imported(workspace, csv_of(people))
@@ -254,16 +257,10 @@ def test_two_workers_at_once(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("postponed", [False, True])
 def test_contacts_are_locked_in_the_order_of_imports(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, postponed: bool
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or an import of the same contacts and their verdicts would deadlock."""
-    if postponed:
-        DomainFact.objects.create(
-            domain="inbox.sandbox.test", sandbox=True, status="asking",
-            expires_at=timezone.now() + timedelta(minutes=1),
-        )  # fmt: skip
     for name in "cba":  # in the table they lie the other way round
         factories.make_contact(workspace, f"{name}@inbox.sandbox.test", verdict="")
     job = imported(workspace, csv_of(f"{name}@inbox.sandbox.test" for name in "abc"))
@@ -327,11 +324,14 @@ def test_other_open_answers_are_tried_a_few_times(
 def test_contacts_of_a_dead_worker_come_back(workspace: Workspace) -> None:
     job = imported(workspace, csv_of(["ann@inbox.sandbox.test"]))
     checks = verification.verification_of(job)
-    assert len(verification._claim(checks)) == 1
+    known = {
+        "inbox.sandbox.test": Known(DomainFacts("inbox.sandbox.test", "mx", ("mx",)), "", None)
+    }
+    assert len(verification._judge_by_what_is_known(checks, known, sandbox=True)) == 1
     # The lease outlasts a batch, and until it ends nobody else takes them.
     due = Contact.objects.get().check_due_at
     assert due
-    assert due - timezone.now() > timedelta(seconds=verification.BATCH_SECONDS)
+    assert due - timezone.now() > timedelta(seconds=probing.SECONDS)
     assert not verification.validate_batch(checks.pk)
     assert verification.ring_due_checks() == 0
     checks.refresh_from_db()
@@ -411,19 +411,20 @@ def test_a_batch_is_given_up_in_time(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
     settings.PROBE_TIMEOUT_SECONDS = 30
-    monkeypatch.setattr(verification, "BATCH_SECONDS", 1)
-    monkeypatch.setattr(verification, "DOMAINS_AT_ONCE", 2)
+    monkeypatch.setattr(probing, "SECONDS", 1)
+    monkeypatch.setattr(probing, "DOMAINS_AT_ONCE", 2)
     names = ("a.inbox", "b.timeout", "c.timeout", "d.timeout", "e.inbox", "f.nxdomain")
     people = [f"ann@{name}.sandbox.test" for name in names]
     job = imported(workspace, csv_of([*people, "ann@outside.example"]))
-    assert check(job).state == State.RUNNING
+    checks = verification.verification_of(job)
+    assert verification.validate_batch(checks.pk)
     found = list(verdicts(workspace).values())
     timeout, no_turn = ("unknown", "timeout"), ("", "")
     assert found == [
         ("valid", "mailbox_exists"), timeout, timeout, no_turn, no_turn, ("invalid", "no_mx"),
         ("unknown", "servfail"),
     ]  # fmt: skip
-    # Those that took all the time wait; those without a turn come first the next time.
+    # Those that took all the time wait; those without a turn come the next time.
     before = timezone.now() - timedelta(hours=1)
     Contact.objects.filter(check_attempts=0).update(check_due_at=before)
     check(job)
@@ -460,7 +461,11 @@ def test_a_contact_taken_over_while_it_is_checked(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = imported(workspace, csv_of(["ann@inbox.sandbox.test"]), level="quick")
-    while_checking(monkeypatch, lambda: imported(workspace, csv_of(["ann@inbox.sandbox.test"])))
+    while_checking(
+        monkeypatch,
+        lambda: imported(workspace, csv_of(["ann@inbox.sandbox.test"])),
+        level="quick",
+    )
     check(first)
     assert verdicts(workspace) == {"ann@inbox.sandbox.test": ("", "")}
     check(Import.objects.exclude(pk=first.pk).get())

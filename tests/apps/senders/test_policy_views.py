@@ -18,6 +18,7 @@ from tests.support import factories
 ClientOf = Callable[[User], Client]
 PAGE = "/w/shop/senders/limits/"
 POLICY = {
+    "forecast_percent": "4",
     "retry_for_hours": "48",
     "hard_bounce_percent": "5",
     "block_percent": "7.5",

@@ -1,0 +1,128 @@
+"""What is known of domains: asked once, kept until it expires, shared by all workspaces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from dns.asyncresolver import Resolver
+
+from apps.mailer.models import DomainFact
+from mailkit.providers import provider_of
+from mailkit.verify.dns import DomainFacts, DomainStatus, make_resolver
+from mailkit.verify.dns_bulk import lookup_domains
+
+_FACTS_LAST = {
+    "mx": timedelta(hours=24),
+    "implicit_mx": timedelta(hours=24),
+    "null_mx": timedelta(hours=24),
+    "bad_mx": timedelta(hours=1),
+    "no_mx": timedelta(hours=1),
+    "nxdomain": timedelta(hours=1),
+    "servfail": timedelta(minutes=2),
+    "timeout": timedelta(minutes=2),
+}
+_CATCH_ALL_LASTS = timedelta(days=7)
+_BEING_ASKED = "asking"
+_ASKING_LASTS = timedelta(seconds=75)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """catch_all: what its server does with a made-up address; None where that is not known."""
+
+    facts: DomainFacts
+    provider: str
+    catch_all: bool | None
+
+
+def known_domains(
+    domains: Sequence[str], sandbox: bool, runner: asyncio.Runner
+) -> dict[str, Known]:
+    """Facts of the domains, asking DNS only about those that nobody knows or is asking about.
+
+    A domain that another worker is asking about is left out.
+    """
+    ours = _reserve(domains, sandbox)
+    if ours:
+        _keep(runner.run(lookup_domains(ours, resolver_for(sandbox))), sandbox)
+    rows = DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).exclude(
+        status=_BEING_ASKED
+    )
+    now = timezone.now()
+    return {
+        domain: Known(
+            DomainFacts(domain, cast(DomainStatus, status), tuple(hosts)),
+            provider,
+            catch_all if until and until > now else None,
+        )
+        for domain, status, hosts, provider, catch_all, until in rows.values_list(
+            "domain", "status", "hosts", "provider", "catch_all", "catch_all_until"
+        )
+    }
+
+
+def keep_catch_all(found: Mapping[str, bool], sandbox: bool) -> None:
+    """Remember what servers did with made-up addresses."""
+    until = timezone.now() + _CATCH_ALL_LASTS
+    for answer in (True, False):
+        domains = sorted(domain for domain, catch_all in found.items() if catch_all is answer)
+        if domains:
+            DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).update(
+                catch_all=answer, catch_all_until=until
+            )
+
+
+def resolver_for(sandbox: bool) -> Resolver:
+    nameservers = [("127.0.0.1", settings.SANDBOX_DNS_PORT)] if sandbox else None
+    return make_resolver(nameservers, timeout=2, lifetime=5)
+
+
+def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
+    """Those of the domains, in order, about which this worker and no other shall ask DNS now."""
+    parameters: dict[str, Any] = {
+        "domains": sorted(domains),
+        "sandbox": sandbox,
+        "asking": _BEING_ASKED,
+        "lasts": _ASKING_LASTS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO mailer_domainfact AS known (domain, sandbox, status, hosts, expires_at)
+            SELECT domain, %(sandbox)s, %(asking)s, '{}', now() + %(lasts)s
+            FROM unnest(%(domains)s::text[]) AS domain
+            ON CONFLICT (domain, sandbox) DO UPDATE
+            SET status = excluded.status, hosts = '{}', expires_at = excluded.expires_at
+            WHERE known.expires_at < now()
+            RETURNING domain
+            """,
+            parameters,
+        )
+        return [domain for (domain,) in cursor.fetchall()]
+
+
+def _keep(found: Iterable[DomainFacts], sandbox: bool) -> None:
+    now = timezone.now()
+    DomainFact.objects.bulk_create(
+        [
+            DomainFact(
+                domain=facts.domain,
+                sandbox=sandbox,
+                status=facts.status,
+                hosts=list(facts.hosts),
+                provider=provider_of(facts.domain, facts.hosts),
+                expires_at=now + _FACTS_LAST[facts.status],
+            )
+            for facts in found
+        ],
+        update_conflicts=True,
+        unique_fields=["domain", "sandbox"],
+        update_fields=["status", "hosts", "provider", "expires_at"],
+    )

@@ -1,0 +1,147 @@
+"""Checking a list again, its pages, the forecast of an import, words for verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from apps.accounts.models import User, Workspace
+from apps.mailer import checks
+from apps.mailer.messages import REASONS, VERDICTS
+from apps.mailer.models import Contact, ContactList, Verdict, Verification
+from apps.mailer.services import verification
+from apps.mailer.services.reverify import verify_list
+from core.errors import Conflict, InvalidInput
+from mailkit.verify import REASONS as VERDICT_OF
+from tests.apps.mailer.helpers import check, csv_of, imported
+from tests.support import factories
+from tests.support.sandbox import Sandbox
+
+pytestmark = pytest.mark.django_db
+
+Signs = Callable[[User], Client]
+
+
+@pytest.fixture
+def aged(workspace: Workspace, sandbox: Sandbox) -> ContactList:
+    """One checked a year ago, one yesterday, one never; the mailbox of the first is gone."""
+    found = factories.make_list(workspace, "Customers")
+    now = timezone.now()
+    for local, days in (("nosuch", 365), ("ann", 1)):
+        factories.make_contact(
+            workspace, f"{local}@inbox.sandbox.test", to=found,
+            verified_at=now - timedelta(days=days),
+        )  # fmt: skip
+    factories.make_contact(workspace, "bob@nxdomain.sandbox.test", to=found, verdict="", reason="")
+    factories.make_contact(workspace, "nosuch.2@inbox.sandbox.test")  # in no list
+    return found
+
+
+def test_old_verdicts_are_checked_again(aged: ContactList) -> None:
+    run = verify_list(contact_list=aged, level="full", months=6)
+    assert (run.total, run.of_list, run.level) == (2, aged, "full")
+    before = checks.list_checks(aged)
+    assert (before.members, before.stale, before.never, before.checked) == (3, 1, 1, 0)
+    while verification.validate_batch(run.pk):
+        pass
+    after = checks.list_checks(aged)
+    assert (after.stale, after.never, after.checked) == (0, 0, 2)
+    assert after.run
+    assert after.run.state == Verification.State.FINISHED
+    found = dict(Contact.objects.values_list("email", "reason"))
+    assert found == {
+        "nosuch@inbox.sandbox.test": "mailbox_not_found",
+        "ann@inbox.sandbox.test": "mailbox_exists",
+        "bob@nxdomain.sandbox.test": "no_mx",
+        "nosuch.2@inbox.sandbox.test": "mailbox_exists",
+    }
+
+
+def test_a_second_click_finds_the_first(aged: ContactList) -> None:
+    verify_list(contact_list=aged, level="quick")
+    with pytest.raises(Conflict):
+        verify_list(contact_list=aged, level="quick")
+    assert Verification.objects.count() == 1
+
+
+def test_nothing_to_check_leaves_no_run(aged: ContactList) -> None:
+    Contact.objects.update(verified_at=timezone.now())
+    with pytest.raises(InvalidInput):
+        verify_list(contact_list=aged, level="full", months=1)
+    assert not Verification.objects.exists()
+
+
+@pytest.mark.parametrize(("level", "months"), [("deep", 1), ("full", -1), ("full", 61)])
+def test_what_cannot_be_asked(aged: ContactList, level: str, months: int) -> None:
+    with pytest.raises(InvalidInput):
+        verify_list(contact_list=aged, level=level, months=months)
+
+
+def test_the_list_page_asks_first(client_of: Signs, teammate: User, aged: ContactList) -> None:
+    client = client_of(teammate)
+    page = reverse("mailer:list", args=[aged.workspace.slug, aged.pk])
+    assert 'id="stale"' in client.get(page).content.decode()
+    address = reverse("mailer:list_verify", args=[aged.workspace.slug, aged.pk])
+    assert client.get(address).status_code == 200
+    assert not Verification.objects.exists()
+    assert client.post(address, {"level": "nothing", "months": "6"}).status_code == 422
+    assert client.post(address, {"level": "quick", "months": "6"}).status_code == 302
+    assert 'hx-trigger="every 2s"' in client.get(page).content.decode()
+    part = client.get(reverse("mailer:list_checks", args=[aged.workspace.slug, aged.pk]))
+    assert "<html" not in part.content.decode()
+    run = Verification.objects.get()
+    while verification.validate_batch(run.pk):
+        pass
+    assert "every 2s" not in client.get(page).content.decode()
+
+
+def test_outsiders_see_and_change_nothing(
+    client_of: Signs, outsider: User, aged: ContactList
+) -> None:
+    client = client_of(outsider)
+    for slug in (aged.workspace.slug, "elsewhere"):
+        for name in ("list_verify", "list_checks"):
+            address = reverse(f"mailer:{name}", args=[slug, aged.pk])
+            assert client.get(address).status_code == 404
+            assert client.post(address, {"level": "quick", "months": "0"}).status_code in (404, 405)
+    assert not Verification.objects.exists()
+
+
+def test_every_code_has_its_sentence(client_of: Signs, owner: User, workspace: Workspace) -> None:
+    assert set(REASONS) == set(VERDICT_OF)
+    assert set(VERDICTS) == set(Verdict.values)
+    page = client_of(owner).get(reverse("mailer:verdicts", args=[workspace.slug]))
+    words = page.content.decode()
+    assert all(f'id="{code}"' in words for code in (*REASONS, *VERDICTS))
+
+
+def test_an_import_has_its_forecast(
+    client_of: Signs, owner: User, workspace: Workspace, sandbox: Sandbox
+) -> None:
+    people = [f"p{n}@inbox.sandbox.test" for n in range(8)] + ["nosuch@inbox.sandbox.test"]
+    job = imported(workspace, csv_of(people))
+    check(job)
+    found = checks.bounce_forecast(job)
+    assert (found.everybody.letters, found.mailable.letters) == (9, 8)
+    assert found.everybody.low < 1 / 9 < found.everybody.high
+    assert found.mailable.expected < 0.01
+    page = client_of(owner).get(reverse("mailer:import", args=[workspace.slug, job.pk]))
+    assert 'id="forecast"' in page.content.decode()
+
+
+def test_a_contact_says_why_and_what_was_meant(
+    client_of: Signs, owner: User, workspace: Workspace
+) -> None:
+    contact = factories.make_contact(
+        workspace, "ann@gmial.com", verdict="risky", reason="possible_typo",
+        evidence={"suggestion": "gmail.com"},
+    )  # fmt: skip
+    page = client_of(owner).get(reverse("mailer:contact", args=[workspace.slug, contact.pk]))
+    words = page.content.decode()
+    assert "ann@gmail.com" in words
+    assert str(VERDICTS["risky"]) in words
