@@ -89,7 +89,8 @@ def write(targets: Targets, chunk: Chunk) -> Written:
     written = Written()
     # One order for all imports, or two files with the same addresses would deadlock.
     rows = sorted(chunk.contacts.values(), key=_by_email)
-    with connection.cursor() as cursor:
+    # Of COPY the driver's errors come as they are otherwise.
+    with connection.wrap_database_errors, connection.cursor() as cursor:
         _reject(cursor, targets, chunk)
         if not rows:
             return written

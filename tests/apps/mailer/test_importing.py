@@ -548,6 +548,18 @@ def test_contacts_are_locked_in_one_order(workspace: Workspace) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_address_that_comes_in_meanwhile_is_known(workspace: Workspace) -> None:
+    job = queued(workspace, "email,имя\na@example.com,A\nb@example.com,B\n")
+    with transaction.atomic():
+        factories.make_contact(workspace, "b@example.com", first_name="other")
+        worker = in_thread(importing.run_import, job.pk)
+        wait_until_blocked()
+    worker.result(timeout=60)
+    assert counters(job) == {"created": 1, "updated": 1}
+    assert ImportedContact.objects.filter(of_import=job).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_lease_is_renewed_while_nothing_is_committed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
