@@ -60,7 +60,7 @@ def _tell(request: WorkspaceRequest, form: SuppressionForm, added: services.Adde
         return True
     shown = ", ".join(f"“{one[:60]}”" for one in added.wrong[:WRONG_SHOWN])
     text = ngettext(
-        "This is not an email address or a domain: %(shown)s.",
+        "%(number)d is not an email address or a domain: %(shown)s.",
         "%(number)d are not email addresses or domains: %(shown)s.",
         len(added.wrong),
     )

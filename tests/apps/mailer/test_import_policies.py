@@ -24,16 +24,13 @@ MAPPING = {0: "email", 1: "first_name", 2: "city", 3: "size"}
 
 
 def start(job: Import, **options: Any) -> Import:
-    imports.start_import(
-        job=job,
-        **{
-            "contact_list": factories.make_list(job.workspace),
-            "mapping": MAPPING,
-            "labels": {},
-            "level": "quick",
-        }
-        | options,
-    )
+    usual: dict[str, Any] = {
+        "contact_list": factories.make_list(job.workspace),
+        "mapping": MAPPING,
+        "labels": {},
+        "level": "quick",
+    }
+    imports.start_import(job=job, **usual | options)
     job.refresh_from_db()
     return job
 
