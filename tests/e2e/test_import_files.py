@@ -60,7 +60,7 @@ def test_a_cp1251_file_and_a_workbook(page: Page, stack: RunningStack, tmp_path:
     page.locator("#id_choices_4").fill("M, L")
     page.locator("#id_new_list").fill("Customers")
     page.locator("#id_tags").fill("autumn, VIP")
-    page.get_by_label(re.compile("^Quick")).check()
+    page.locator("input[name=level][value=quick]").check()
     finish(page)
     ours = "workspace_id = (SELECT id FROM accounts_workspace WHERE slug = 'ira-shop')"
     counted = f"SELECT created, updated, unchanged, duplicate, rejected FROM mailer_import WHERE {ours} ORDER BY id DESC LIMIT 1"  # noqa: E501
@@ -81,8 +81,8 @@ def test_a_cp1251_file_and_a_workbook(page: Page, stack: RunningStack, tmp_path:
     book.write_bytes(workbook())
     send(page, book)
     page.locator("#id_list").select_option(label="Customers")
-    page.get_by_label(re.compile("^Keep")).check()
-    page.get_by_label(re.compile("^Quick")).check()
+    page.locator("input[name=policy][value=keep]").check()
+    page.locator("input[name=level][value=quick]").check()
     finish(page)
     assert stack.sql(counted) == [(1, 0, 1, 0, 0)]
     send(page, customers)
