@@ -89,12 +89,14 @@ def _launch_page(
     relays = relays_of(request.workspace)
     shown: dict[str, Any] = {"audience": selectors.Audience(0, {})}
     by_provider: dict[str, int] = {}
+    gate: bounces.Gate | None = None
     # A segment may be about something that does not exist any more: the problems say so.
     with suppress(InvalidInput):
         shown = audience_of(
             request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
         )
         by_provider = selectors.audience_by_provider(campaign)
+        gate = bounces.gate_of(campaign)
     context = {
         "campaign": campaign,
         "form": form,
@@ -104,7 +106,7 @@ def _launch_page(
         "targets": targets_shown(campaign),
         "problems": launching.problems(campaign),
         "relays": relays,
-        "gate": bounces.gate_of(campaign),
+        "gate": gate,
         "forecast": forecast_for(
             request.workspace,
             relays[0].pk if len(relays) == 1 else None,

@@ -16,7 +16,6 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.utils import timezone
 
 from apps.mailer.models import Import, Suppression, Verification
 from apps.mailer.services import verification
@@ -185,9 +184,9 @@ def _create(
 ) -> set[str]:
     """Those of the new addresses that belong to erased people: kept, but never mailed."""
     cursor.execute(_NEW_IDS, {"number": len(rows)})
-    ids: list[int] = cursor.fetchone()[0]
+    ids: list[int]
+    ids, now = cursor.fetchone()  # by the clock that says what is due
     erased = _erased(cursor, targets, rows) if targets.has_erased else set()
-    now = timezone.now().isoformat()
     tags = _array_literal(targets.tags)
     queued = f"\t\t\t{{}}\t{targets.verification_id}\t{now}\t0\t{now}\t{now}\t{tags}\n"
     waits = "subscribed" + queued
@@ -329,7 +328,7 @@ WHERE EXISTS (
       AND entry.email IN (row.email, '@' || split_part(row.email, '@', -1)))
 """
 _NEW_IDS = """
-SELECT array_agg(nextval(sequence.id))
+SELECT array_agg(nextval(sequence.id)), now()::text
 FROM (SELECT pg_get_serial_sequence('mailer_contact', 'id')::regclass AS id OFFSET 0) AS sequence,
      generate_series(1, %(number)s)
 """

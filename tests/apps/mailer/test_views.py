@@ -295,7 +295,7 @@ def test_uploading_by_htmx_redirects_the_browser(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("%PDF-1.7\n%binary", "no table of contacts"), (" \n\n", "empty"), ("", "empty")],
+    [("%PDF-1.7\n%binary", "not a contact table"), (" \n\n", "empty"), ("", "empty")],
 )
 def test_a_file_that_is_no_table_is_refused_with_the_reason(
     client: Client, content: str, words: str
