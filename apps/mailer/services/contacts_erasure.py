@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Lower
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 
 from apps.mailer import people, selectors
 from apps.mailer.models import BulkJob, Contact, RejectedRow, Suppression
@@ -68,9 +69,11 @@ def erase(*, contact: Contact) -> None:
         Suppression.objects.filter(workspace=workspace, email=email).delete()
         for eraser in people.erasers:
             eraser(contact)
-        # A rejected cell may hold more than the address.
+        # A rejected cell may hold more than the address, and the row more of the person.
         rejected = RejectedRow.objects.filter(of_import__workspace=workspace)
-        rejected.alias(lower=Lower("email")).filter(lower__contains=email).update(email=ERASED)
+        rejected.alias(row=Cast("cells", TextField())).filter(
+            Q(email__icontains=email) | Q(row__icontains=email)
+        ).update(email=ERASED, cells=[])
         BulkJob.objects.filter(workspace=workspace, filter__search__icontains=email).update(
             filter={"search": ERASED}
         )

@@ -19,8 +19,8 @@ from django.db import connection
 
 from apps.mailer.models import Import, Suppression, Verification
 from apps.mailer.services import verification
+from apps.mailer.services.contacts_erasure import erased_key
 from apps.mailer.services.importing_chunks import Chunk
-from core.secrets import keyed_hash
 from mailkit.imports.rows import ContactRow
 
 # No value has this character: what people type is cleaned of controls.
@@ -208,7 +208,7 @@ def _create(
 
 def _erased(cursor: Any, targets: Targets, rows: Sequence[ContactRow]) -> set[str]:
     """Addresses of people who wanted to be forgotten: only a hash is left of them."""
-    hashes = {"#" + keyed_hash("erased", row.email): row.email for row in rows}
+    hashes = {erased_key(row.email): row.email for row in rows}
     cursor.execute(
         "SELECT email FROM mailer_suppression WHERE workspace_id = %s AND email = ANY(%s)",
         [targets.workspace_id, list(hashes)],

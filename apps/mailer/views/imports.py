@@ -22,6 +22,7 @@ from apps.mailer.models import Import, RejectedRow, Verdict, Verification
 from apps.mailer.services import imports as services
 from apps.mailer.services import lists as list_services
 from core.errors import InvalidInput
+from mailkit.imports.rows import guarded
 
 REJECTED_SHOWN = 50
 # What is read by an encoding.
@@ -255,16 +256,11 @@ def _rejected_csv(job: Import, language: str) -> Iterator[str]:
     # this runs when the response is sent, after it.
     with translation.override(language):
         first = [gettext("Line"), gettext("Reason")]
-    headers = [cell_safe(header) for header in job.source["headers"]]
+    headers = [guarded(header) for header in job.source["headers"]]
     yield "\ufeff" + writer.writerow([*first, *headers])
     for row in _rejected(job).iterator(chunk_size=2000):
         with translation.override(language):
             reason = selectors.reject_text(row.reason)
         # What was rejected before cells were kept has the address alone.
         cells = row.cells or [row.email]
-        yield writer.writerow([row.line, reason, *map(cell_safe, cells)])
-
-
-def cell_safe(value: str) -> str:
-    """A cell that a spreadsheet takes for text: one that could be a formula gets an apostrophe."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        yield writer.writerow([row.line, reason, *map(guarded, cells)])

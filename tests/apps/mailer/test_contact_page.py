@@ -207,7 +207,8 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
     workspace = ann.workspace
     sent = letter(ann, status="failed", reply="550 <ann@example.com> unknown")
     job = imported(workspace, "Email\nbob@example.com\n")
-    rows = [RejectedRow(of_import=job, number=n, line=n, reason="bad_address:many_at", email=email)
+    rows = [RejectedRow(of_import=job, number=n, line=n, reason="bad_address:many_at", email=email,
+                        cells=[email, "Smith"])
             for n, email in ((5, "Ann@Example.com, x@y"), (6, "joann@example.org"))]  # fmt: skip
     RejectedRow.objects.bulk_create(rows)
     services.unsubscribe(contact=ann, source="campaign 1")
@@ -227,6 +228,8 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
     assert (kept.email, kept.reply, kept.status) == ("erased", "", "failed")
     emails = list(RejectedRow.objects.order_by("number").values_list("email", flat=True))
     assert emails == ["erased", "joann@example.org"]
+    cells = list(RejectedRow.objects.order_by("number").values_list("cells", flat=True))
+    assert cells == [[], ["joann@example.org", "Smith"]]
     assert "ann@example.com" not in json.dumps(BulkJob.objects.get().filter)
     page = client.get(f"{URL}suppression/").text
     assert "somebody whose data were erased" in page
