@@ -426,7 +426,8 @@ class Slice:
         self._faulty, self._watch_at = False, time.monotonic() + WATCH_SECONDS
         tallied = selectors.tallied(self._campaign)
         # Read after the counters: who lets it go on meanwhile has seen as much.
-        resumed = Campaign.objects.values_list("resumed_at", flat=True).get(pk=self._campaign.pk)
+        found = Campaign.objects.filter(pk=self._campaign.pk)
+        resumed = found.values_list("resumed_at", flat=True).first() or []  # none: it is gone
         since = {(p, s, f): number for p, s, f, number in resumed}
         for stop in stops.verdict(tallied.by_kind, self._policy, since):
             launch.pause_by_itself(self._campaign.pk, _explained(stop.stored()), stop.provider)
