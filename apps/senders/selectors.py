@@ -85,11 +85,6 @@ def choose_route(routes: Sequence[Route], key: str) -> Route | None:
     return max(able, key=lambda route: _score(route, key), default=None)
 
 
-def usable_at(routes: Sequence[Route]) -> datetime | None:
-    """When the first of failing routes may be tried again; None where there is no route."""
-    return min((route.retry_at or timezone.now() for route in routes), default=None)
-
-
 def login_refused_everywhere(workspace: Workspace) -> bool:
     """Whether the last thing that each relay in use said was no to our login."""
     in_use = Relay.objects.filter(workspace=workspace, enabled=True)

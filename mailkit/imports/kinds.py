@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import Literal
 
@@ -86,12 +86,6 @@ def canonical(value: str, kind: FieldKind, *, month_first: bool = False) -> str 
             return _WORDS.get(text.lower())
         case _:
             return text
-
-
-def canonical_column(values: Sequence[str], kind: FieldKind) -> list[str | None]:
-    """`canonical` of each value, with the order of day and month that the column shows."""
-    month_first = kind == "date" and is_month_first(values)
-    return [canonical(value, kind, month_first=month_first) for value in values]
 
 
 def _number(text: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -88,19 +87,6 @@ def sniff(
         return _sniff_contents(Contents(path), found, name, wish)
     except UNREADABLE as error:
         return packing_fault(error)
-
-
-def sniff_pasted(
-    text: str | bytes, *, encoding: str | None = None, delimiter: str | None = None
-) -> Source | FileFault:
-    """Describe what was pasted into a form: `read_rows` takes it from a file of the same content.
-
-    A `str` is to be saved as UTF-8.
-    """
-    with tempfile.NamedTemporaryFile(prefix="pasted-") as file:
-        file.write(text.encode("utf-8", "replace") if isinstance(text, str) else text)
-        file.flush()
-        return sniff(Path(file.name), name="pasted.txt", encoding=encoding, delimiter=delimiter)
 
 
 def _sniff_zip(path: Path, wish: _Wish, member: str) -> Source | FileFault:

@@ -55,11 +55,6 @@ class Fault:
     throttled: bool = False
     sender_fault: bool = False
 
-    @property
-    def touches_contact(self) -> bool:
-        """Whether the contact is to blame; a block on our side never is."""
-        return self.kind == "mailbox"
-
 
 # Before MAIL FROM nothing was said about a letter.
 _RELAY_STAGES = frozenset({"connect", "banner", "ehlo", "starttls", "auth"})

@@ -171,7 +171,6 @@ def test_where_all_fail_none_is_usable_until_the_first_rest_is_over(
         note(relay, *["connect: refused: "] * 3)
     routes = selectors.routes_of(workspace)
     assert selectors.choose_route(routes, "key") is None
-    assert selectors.usable_at(routes) == min(first.retry_at, second.retry_at)  # type: ignore[type-var]
     rest_is_over(second)
     chosen = selectors.choose_route(selectors.routes_of(workspace), "key")
     assert chosen is not None
@@ -183,7 +182,6 @@ def test_there_is_always_a_way_into_the_sandbox(workspace: Workspace) -> None:
     chosen = selectors.choose_route(routes, "key")
     assert chosen is not None
     assert chosen.sandbox
-    assert selectors.usable_at(routes) <= timezone.now()  # type: ignore[operator]
 
 
 # Checks.

@@ -18,7 +18,7 @@ from mailkit.imports.encoding import detect
 from mailkit.imports.listed import entries
 from mailkit.imports.readers import read_blocks, read_rows
 from mailkit.imports.rows import suggest_mapping
-from mailkit.imports.sniff import sniff, sniff_pasted
+from mailkit.imports.sniff import sniff
 from mailkit.imports.table import FileFault, Row, Source
 from tests.mailkit.imports.spreadsheets import ods_row, write_ods, write_xls
 
@@ -293,11 +293,9 @@ def test_lists_and_pasted_text(tmp_path: Path) -> None:
         "nobody",
         "d@x.test",
     ]
-    assert sniff_pasted(text) == source
-    pasted = sniff_pasted("Email\tName\na@x.test\tAn")
-    assert isinstance(pasted, Source)
+    pasted = source_of(written(tmp_path / "pasted", "Email\tName\na@x.test\tAn"))
     assert (pasted.kind, pasted.delimiter) == ("csv", "\t")
-    assert sniff_pasted("") == FileFault("empty_file")
+    assert sniff(written(tmp_path / "empty", ""), name="pasted.txt") == FileFault("empty_file")
 
 
 def test_tables_without_headers(tmp_path: Path) -> None:
