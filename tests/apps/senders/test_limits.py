@@ -198,7 +198,7 @@ def test_limits_give_back_what_was_not_used(buckets: Buckets) -> None:
 def test_a_flushed_redis_counts_from_the_beginning(buckets: Buckets, store: redis.Redis) -> None:
     mine = limited(buckets, by_provider={"gmail": providers.Limits(per_day=10)})
     assert mine.take("gmail", 20).granted == 10
-    store.flushall()
+    store.flushdb()
     store.script_flush()
     assert mine.take("gmail", 20).granted == 10
     assert mine.take("gmail", 20).granted == 0
@@ -367,13 +367,13 @@ def warming(domain: SendingDomain, buckets: Buckets, at: datetime, cap: int = 10
     return Limits(rules, buckets, Slowed(buckets), today=lambda: at)
 
 
-def test_a_warm_up_counts_by_provider_and_day_and_survives_flushall(
+def test_a_warm_up_counts_by_provider_and_day_and_survives_a_flush(
     domain: SendingDomain, buckets: Buckets, store: redis.Redis
 ) -> None:
     noon = datetime(2027, 1, 1, 12, tzinfo=UTC)
     mine = warming(domain, buckets, noon)
     assert mine.take("gmail", 7) == Grant(7)
-    store.flushall()
+    store.flushdb()
     assert mine.take("gmail", 7) == Grant(3, 12 * 3600)
     assert mine.take("gmail", 7) == Grant(0, 12 * 3600)
     assert mine.take("yandex", 7) == Grant(7)
