@@ -16,8 +16,16 @@ from apps.accounts.models import Workspace
 from apps.mailer.models.contacts import Contact, ContactList
 
 
+def _nothing_written() -> builtins.list[int]:
+    return [0, 0]
+
+
 class Import(models.Model):
-    """One uploaded file. Rows up to `checkpoint` are committed; a lease says who goes on."""
+    """One uploaded file. `checkpoint` rows of it are committed; a lease says who goes on.
+
+    Several writers share the rows of a file: `written_up_to` has, for each of them, the number of
+    the row up to which its rows are committed.
+    """
 
     class State(models.TextChoices):
         UPLOADED = "uploaded", _("Waiting for column mapping")
@@ -65,6 +73,7 @@ class Import(models.Model):
     error_detail = models.CharField(max_length=500, blank=True, default="")
 
     checkpoint = models.PositiveBigIntegerField(default=0)
+    written_up_to = models.JSONField(default=_nothing_written)
     created = models.PositiveBigIntegerField(default=0)
     updated = models.PositiveBigIntegerField(default=0)
     unchanged = models.PositiveBigIntegerField(default=0)
@@ -113,7 +122,7 @@ class ImportedContact(models.Model):
     # The database looks up both ends of every row otherwise, a quarter of the time that an
     # import takes. A row whose contact is gone is met by nobody: all reads join the contact.
     of_import = models.ForeignKey(Import, models.CASCADE, db_index=False, db_constraint=False)
-    contact = models.ForeignKey(Contact, models.CASCADE, db_constraint=False)
+    contact = models.ForeignKey(Contact, models.DO_NOTHING, db_index=False, db_constraint=False)
 
 
 class RememberedMapping(models.Model):

@@ -1,4 +1,8 @@
-"""The worker's side of an import: rows in chunks, each committed together with its checkpoint."""
+"""The worker's side of an import: rows in chunks that two writers share.
+
+Each share is committed together with how far its writer has come, so that an import that died goes
+on where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,22 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import F, Func, JSONField, Max, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from psycopg.errors import UniqueViolation
 
 from apps.mailer.models import Import, Verification
 from apps.mailer.services import verification
-from apps.mailer.services.importing_chunks import Chunk, chunks_of
+from apps.mailer.services.importing_chunks import WRITERS, Share, chunks_of
 from apps.mailer.services.importing_writes import Targets, targets_of, write
 from core import queues
 from mailkit.imports.table import FileFault
@@ -28,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 8000
 ANALYSE_FROM = 20_000
+# A smaller file is written by the one that reads it: threads and connections cost more.
+SMALL_FILE = 1 << 20
+# Shares that wait for one writer while it writes another.
+WAITING_SHARES = 1
 LEASE = timedelta(seconds=30)
 # Then others may have their turn. Each turn reads on from the beginning of the file up to the
 # checkpoint: the longer that took, the longer the turn lasts.
@@ -140,15 +150,16 @@ def _held(job: Import) -> QuerySet[Import]:
 
 def _import_rows(job: Import, checks: Verification) -> tuple[bool, FileFault | None]:
     """Commit chunk after chunk; whether that was all, and why the rest cannot be read."""
-    targets = targets_of(job, checks)
     began, ends = time.monotonic(), None
     rows, analyse_at = 0, ANALYSE_FROM
-    with closing(chunks_of(job, CHUNK_ROWS)) as chunks:
+    with closing(chunks_of(job, CHUNK_ROWS)) as chunks, _writers(job, checks) as writers:
         for chunk in chunks:
             ends = ends or time.monotonic() + max(
                 TURN_SECONDS, TURN_PER_SKIPPING * (time.monotonic() - began)
             )
-            _commit(job, checks, targets, chunk)
+            if chunk.until:
+                for writer, share in zip(writers, chunk.shares, strict=True):
+                    writer.write(share, chunk.until)
             rows += chunk.rows
             if rows >= analyse_at:
                 _refresh_statistics()
@@ -158,6 +169,117 @@ def _import_rows(job: Import, checks: Verification) -> tuple[bool, FileFault | N
             if time.monotonic() > ends and _others_wait(job):
                 return False, None
     return True, None
+
+
+@contextmanager
+def _writers(job: Import, checks: Verification) -> Iterator[list[Writer]]:
+    """Writers that have written everything when the block ends, unless it ends by an error."""
+    targets = targets_of(job, checks)
+    try:
+        small = job.file.size < SMALL_FILE
+    except FileNotFoundError:
+        small = True
+    kind = Writer if small else ThreadedWriter
+    with ExitStack() as stack:
+        writers = [kind(job, checks, targets, index) for index in range(WRITERS)]
+        for writer in writers:
+            stack.callback(writer.close)
+        yield writers
+        for writer in writers:
+            writer.wait()
+
+
+class Writer:
+    """Commits one share after another."""
+
+    def __init__(self, job: Import, checks: Verification, targets: Targets, index: int) -> None:
+        self._job, self._checks, self._targets, self._index = job, checks, targets, index
+
+    def write(self, share: Share, until: int) -> None:
+        """One transaction: contacts, membership, rejected rows, counters, position and lease.
+
+        `until`: the number of the last row of the share's chunk. Raises LeaseLost.
+        """
+        to_check = None
+        while to_check is None:
+            try:
+                with transaction.atomic():
+                    to_check = self._write(share, until)
+            except IntegrityError as error:
+                # Another import has brought one of these addresses meanwhile: it is known now.
+                if not isinstance(error.__cause__, UniqueViolation):
+                    raise
+                if not _held(self._job).exists():
+                    raise LeaseLost from error
+        if to_check:
+            verification.ring_if_idle(self._checks.pk)
+
+    def wait(self) -> None:
+        """Until all is written; raises what went wrong."""
+
+    def close(self) -> None:
+        """Write nothing more."""
+
+    def _write(self, share: Share, until: int) -> int:
+        job, written = self._job, write(self._targets, share)
+        # The writers of an import meet here: what others wait for comes last.
+        unfit = {"unfit": _with_unfit(job, share)} if share.unfit else {}
+        moved = _held(job).update(
+            written_up_to=Func(
+                F("written_up_to"),
+                Value(f"{{{self._index}}}"),
+                Value(until, JSONField()),
+                function="jsonb_set",
+            ),
+            checkpoint=F("checkpoint") + share.rows,
+            created=F("created") + written.created,
+            updated=F("updated") + written.updated,
+            unchanged=F("unchanged") + written.unchanged,
+            duplicate=F("duplicate") + share.duplicates + written.duplicate,
+            rejected=F("rejected") + len(share.rejected),
+            met_unsubscribed=F("met_unsubscribed") + written.met["unsubscribed"],
+            met_bounced=F("met_bounced") + written.met["bounced"],
+            met_complained=F("met_complained") + written.met["complained"],
+            met_suppressed=F("met_suppressed") + written.met["suppressed"],
+            lease_until=timezone.now() + LEASE,
+            **unfit,
+        )
+        if not moved:
+            raise LeaseLost
+        if written.to_check:
+            # A run may have finished while the import was cancelled or had failed.
+            Verification.objects.filter(pk=self._checks.pk).update(
+                total=F("total") + written.to_check,
+                state=Verification.State.RUNNING,
+                finished_at=None,
+            )
+        return written.to_check
+
+
+class ThreadedWriter(Writer):
+    """Does it in a thread and on a connection of its own, while more is read."""
+
+    def __init__(self, job: Import, checks: Verification, targets: Targets, index: int) -> None:
+        super().__init__(job, checks, targets, index)
+        self._thread = ThreadPoolExecutor(1, f"writer {index} of import {job.pk}")
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, share: Share, until: int) -> None:
+        self._settle(WAITING_SHARES)
+        self._waiting.append(self._thread.submit(super().write, share, until))
+
+    def wait(self) -> None:
+        self._settle(0)
+
+    def close(self) -> None:
+        for one in self._waiting:
+            one.cancel()
+        self._thread.submit(lambda: connection.close())  # the thread's own connection
+        self._thread.shutdown()
+
+    def _settle(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
 
 
 def _refresh_statistics() -> None:
@@ -185,62 +307,15 @@ def _give_way(job: Import) -> None:
         queues.ring(import_contacts_async, job.pk)
 
 
-def _commit(job: Import, checks: Verification, targets: Targets, chunk: Chunk) -> None:
-    """One transaction: contacts, membership, rejected rows, counters, checkpoint and lease."""
-    if not chunk.rows:
-        return
-    to_check = None
-    while to_check is None:
-        try:
-            with transaction.atomic():
-                to_check = _write_chunk(job, checks, targets, chunk)
-        except IntegrityError as error:
-            # Another import has brought one of these addresses meanwhile: it is known now.
-            if not isinstance(error.__cause__, UniqueViolation):
-                raise
-            if not _held(job).exists():
-                raise LeaseLost from error
-    if to_check:
-        verification.ring_if_idle(checks.pk)
-
-
-def _write_chunk(job: Import, checks: Verification, targets: Targets, chunk: Chunk) -> int:
-    written = write(targets, chunk)
-    unfit = _added(job.unfit, chunk.unfit)
-    moved = _held(job).update(
-        checkpoint=F("checkpoint") + chunk.rows,
-        created=F("created") + written.created,
-        updated=F("updated") + written.updated,
-        unchanged=F("unchanged") + written.unchanged,
-        duplicate=F("duplicate") + chunk.duplicates + written.duplicate,
-        rejected=F("rejected") + len(chunk.rejected),
-        met_unsubscribed=F("met_unsubscribed") + written.met["unsubscribed"],
-        met_bounced=F("met_bounced") + written.met["bounced"],
-        met_complained=F("met_complained") + written.met["complained"],
-        met_suppressed=F("met_suppressed") + written.met["suppressed"],
-        unfit=unfit,
-        lease_until=timezone.now() + LEASE,
-    )
-    if not moved:
+def _with_unfit(job: Import, share: Share) -> dict[str, list[Any]]:
+    """The import's unfit cells and the share's; its row stays locked until the commit."""
+    row = _held(job).select_for_update().values_list("unfit", flat=True).first()
+    if row is None:
         raise LeaseLost
-    if written.to_check:
-        # A run may have finished while the import was cancelled or had failed.
-        Verification.objects.filter(pk=checks.pk).update(
-            total=F("total") + written.to_check,
-            state=Verification.State.RUNNING,
-            finished_at=None,
-        )
-    job.unfit = unfit
-    return written.to_check
-
-
-def _added(
-    before: dict[str, list[Any]], more: dict[str, tuple[int, int, str]]
-) -> dict[str, list[Any]]:
-    total = dict(before)
-    for key, (count, line, value) in more.items():
-        known, line, value = total.get(key, (0, line, value))
-        total[key] = [known + count, line, value]
+    total = dict(row)
+    for key, (count, line, value) in share.unfit.items():
+        known, first, shown = total.get(key, (0, line, value))
+        total[key] = [known + count, *min((first, shown), (line, value))]
     return total
 
 

@@ -1,4 +1,4 @@
-"""A chunk of contacts into the database, in few statements whatever its size.
+"""A share of a chunk's contacts into the database, in few statements whatever its size.
 
 Columns travel as one text each, a value a line: no value has a line break.
 
@@ -20,7 +20,7 @@ from django.db import connection
 from apps.mailer.models import Import, Suppression, Verification
 from apps.mailer.services import verification
 from apps.mailer.services.contacts_erasure import erased_key
-from apps.mailer.services.importing_chunks import Chunk
+from apps.mailer.services.importing_chunks import Share
 from mailkit.imports.rows import ContactRow
 
 # No value has this character: what people type is cleaned of controls.
@@ -79,7 +79,7 @@ def targets_of(job: Import, checks: Verification) -> Targets:
     )
 
 
-def write(targets: Targets, chunk: Chunk) -> Written:
+def write(targets: Targets, share: Share) -> Written:
     """Write contacts that this import meets for the first time, within a transaction.
 
     Subscription, verdict and suppression of the known ones are never touched. Raises
@@ -87,10 +87,10 @@ def write(targets: Targets, chunk: Chunk) -> Written:
     """
     written = Written()
     # One order for all imports, or two files with the same addresses would deadlock.
-    rows = sorted(chunk.contacts.values(), key=_by_email)
+    rows = sorted(share.contacts.values(), key=_by_email)
     # Of COPY the driver's errors come as they are otherwise.
     with connection.wrap_database_errors, connection.cursor() as cursor:
-        _reject(cursor, targets, chunk)
+        _reject(cursor, targets, share)
         if not rows:
             return written
         parameters: dict[str, Any] = {
@@ -216,11 +216,11 @@ def _erased(cursor: Any, targets: Targets, rows: Sequence[ContactRow]) -> set[st
     return {hashes[found] for (found,) in cursor.fetchall()}
 
 
-def _reject(cursor: Any, targets: Targets, chunk: Chunk) -> None:
-    if not chunk.rejected:
+def _reject(cursor: Any, targets: Targets, share: Share) -> None:
+    if not share.rejected:
         return
     with cursor.copy(_COPY_REJECTED) as copy:
-        for row, cells in chunk.rejected:
+        for row, cells in share.rejected:
             copy.write_row(
                 (targets.import_id, row.number, row.line, row.reason[:60], row.raw_email[:500],
                  json.dumps(cells, ensure_ascii=False))
