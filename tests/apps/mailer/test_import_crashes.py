@@ -58,25 +58,27 @@ def file_of(people: int, repeats: int) -> str:
 
 
 def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(workspace: Workspace) -> None:
-    content = file_of(6000, 500)
+    content = file_of(2000, 200)
     whole = run(queued(factories.make_workspace(), content))
     assert whole.state == Import.State.FINISHED
     job = queued(workspace, content)
-    kills = 0
+    kills, before = 0, connections()
     while job.state != Import.State.FINISHED:
         process = worker(job)
-        if kills < 5:
-            time.sleep(random.uniform(0, 0.4))  # so many rows further on, whichever they are
+        if kills < 3:
+            time.sleep(random.uniform(0, 0.3))  # so many rows further on, whichever they are
             kills += process.poll() is None
             process.kill()
         process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
+        while connections() > before:  # the server may still commit what it was told to
+            time.sleep(0.01)
         counters(job)  # the sum holds at any moment
         if job.state == Import.State.RUNNING:
             expire_lease(job)
     assert counters(job) == counters(whole)
-    assert job.checkpoint == 6500
+    assert job.checkpoint == 2200
     contacts = Contact.objects.filter(workspace=workspace)
     assert contacts.count() == job.created
     assert ListMember.objects.filter(list=job.list).count() == job.created
@@ -85,7 +87,7 @@ def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(workspace: Work
     # The first row of an address counts, whichever writer was killed when.
     assert (
         not contacts.filter(first_name__startswith="Again")
-        .exclude(email__in=[f"person{n}@example.com" for n in range(0, 6500, 100)])
+        .exclude(email__in=[f"person{n}@example.com" for n in range(0, 2200, 100)])
         .exists()
     )
     assert kills
