@@ -14,7 +14,7 @@ from apps.campaigns.services.sending.handover import Ready
 from apps.senders.models import Relay
 from apps.senders.services import relays
 from core import secrets
-from mailkit.smtp.client import Timeouts
+from mailkit.smtp.endpoint import Timeouts
 from mailkit.smtp.message import WireMessage
 from mailkit.smtp.outcomes import Accepted, Broken, Refused, Reply
 from mailkit.smtp.pool import Pool
@@ -393,3 +393,9 @@ def test_accepted_is_sent() -> None:
         250,
         "ok as 123",
     )
+
+
+def test_a_letter_stopped_behind_its_end_is_unknown() -> None:
+    outcome = Broken("body", "stopped", after_dot=True)
+    result = outcomes.result_of(Ready(1, "a@b.test", WireMessage(b"", 0), 0), outcome, timedelta(1))
+    assert result.status == Status.UNKNOWN

@@ -10,6 +10,7 @@ from apps.campaigns.models import Campaign, Delivery, TestSend
 from apps.campaigns.services import testing
 from apps.campaigns.services.sending import connections
 from tests.apps.campaigns.letters_out import (
+    StartRelay,
     parsed,
 )
 from tests.support.concurrency import in_thread
@@ -92,3 +93,14 @@ def test_a_test_letter_has_the_values_of_the_contact_of_this_workspace(
     test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
     testing.send_test_letter(test.pk)
     assert [stored.subject for stored in sandbox.messages] == ["News for Anna", "News for Ours"]
+
+
+def test_a_secret_that_cannot_be_read_fails_a_test_letter(
+    campaign: Campaign, relay: StartRelay
+) -> None:
+    relay(relay={"username": "u", "password_encrypted": b"of another key"})
+    test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
+    testing.send_test_letter(test.pk)
+    test.refresh_from_db()
+    assert test.state == TestSend.State.FAILED
+    assert "cannot be read" in test.reply

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from mailkit.smtp.client import Endpoint
+from mailkit.smtp.endpoint import Endpoint
 
 DROP = "drop"  # close the connection instead of answering
 HANG = "hang"  # never answer

@@ -24,7 +24,7 @@ from django.db import connection as database
 
 from apps.campaigns.services.sending.handover import Handover
 from apps.senders.selectors import Route
-from mailkit.smtp.client import Timeouts
+from mailkit.smtp.endpoint import Timeouts
 from mailkit.smtp.pool import Pool
 
 logger = logging.getLogger(__name__)

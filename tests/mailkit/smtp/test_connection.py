@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +9,11 @@ from aiosmtpd.smtp import SMTP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
+from mailkit.smtp.connection import Connection
+from mailkit.smtp.endpoint import Endpoint, Timeouts
+from mailkit.smtp.message import prepare
 from mailkit.smtp.outcomes import Accepted, Broken, Refused, Reply
+from tests.support.letters import Outcome, send_letter
 
 from .fake_server import DROP, EXTENSIONS, HANG, FakeServer
 
@@ -33,35 +33,20 @@ def send_one(
     server_settings: dict[str, Any],
     message: bytes = MESSAGE,
     timeouts: Timeouts | None = None,
-    before_dot: Callable[[], Awaitable[bool]] | None = None,
-) -> tuple[Accepted | Refused | Broken, FakeServer, Connection]:
-    async def go() -> tuple[Accepted | Refused | Broken, FakeServer, Connection]:
+) -> tuple[Outcome | None, FakeServer, Connection]:
+    async def go() -> tuple[Outcome | None, FakeServer, Connection]:
         async with FakeServer(**server_settings) as server:
             connection = await connect(server, timeouts)
-            outcome = await connection.send(
-                "bounce@s.example", "r@d.example", message, before_dot=before_dot
-            )
+            outcome = await send_letter(connection, "bounce@s.example", "r@d.example", message)
             alive_after = connection.alive
             if alive_after:  # what is left must still carry a message
                 server.script = {}
-                again = await connection.send("b@s.example", "again@d.example", MESSAGE)
+                again = await send_letter(connection, "b@s.example", "again@d.example", MESSAGE)
                 assert isinstance(again, Accepted), again
             await connection.close()
             assert not connection.alive
             connection.was_alive = alive_after  # type: ignore[attr-defined]
             return outcome, server, connection
-
-    return asyncio.run(go())
-
-
-def open_only(script: dict[str, Any], timeouts: Timeouts | None = None, **ep: Any) -> Any:
-    async def go() -> Any:
-        extensions = ep.pop("extensions", EXTENSIONS)
-        async with FakeServer(script, extensions=extensions) as server:
-            opened = await Connection.open(server.endpoint(**ep), timeouts)
-            if isinstance(opened, Connection):
-                await opened.close()
-            return opened
 
     return asyncio.run(go())
 
@@ -95,7 +80,6 @@ def test_refusal_at_each_stage(verb: str, code: int, extensions: tuple[str, ...]
     assert outcome.reply.code == code
     assert outcome.reply.enhanced == f"{code // 100}.7.1"
     assert outcome.permanent is (code >= 500)
-    assert outcome.transient is (code < 500)
     assert connection.was_alive is (code != 421)  # type: ignore[attr-defined]
     assert len(server.accepted) == (0 if code == 421 else 1)  # the one sent afterwards
     assert server.unpipelined_violations == 0
@@ -197,7 +181,7 @@ def test_dot_stuffing_round_trip(letters: list[list[str]]) -> None:
         async with FakeServer() as server:
             connection = await connect(server)
             for message in messages:
-                outcome = await connection.send("s@s.example", "r@d.example", message)
+                outcome = await send_letter(connection, "s@s.example", "r@d.example", message)
                 assert isinstance(outcome, Accepted)
             await connection.close()
             return [item.message for item in server.received]
@@ -229,9 +213,11 @@ def test_outcome_tells_what_the_server_did(
             connection = await connect(server)
             if dirty:
                 server.script = {"RCPT": "550 no"}
-                assert isinstance(await connection.send("", "r@d.example", MESSAGE), Refused)
+                assert isinstance(
+                    await send_letter(connection, "", "r@d.example", MESSAGE), Refused
+                )
             server.script = dict(script)
-            outcome = await connection.send("s@s.example", "r@d.example", MESSAGE)
+            outcome = await send_letter(connection, "s@s.example", "r@d.example", MESSAGE)
             assert len(server.accepted) == isinstance(outcome, Accepted)
             if not wrong:
                 assert isinstance(outcome, Accepted)
@@ -248,7 +234,7 @@ def test_outcome_tells_what_the_server_did(
                 assert outcome.stage == expected  # type: ignore[union-attr]
             if connection.alive:
                 server.script = {}
-                again = await connection.send("s@s.example", "r@d.example", MESSAGE)
+                again = await send_letter(connection, "s@s.example", "r@d.example", MESSAGE)
                 assert isinstance(again, Accepted)
             await connection.close()
 
@@ -260,16 +246,8 @@ def test_outcome_tells_what_the_server_did(
     [b"a\nb\r\n", b"a\rb\r\n", b"\n", b"\r", b"a\r\n\n", b"\r\r\n", b"a\r", b"a\r\n.\n", b"a\0b"],
 )
 def test_bare_line_ends_are_refused_before_a_byte(message: bytes) -> None:
-    async def go() -> list[str]:
-        async with FakeServer() as server:
-            connection = await connect(server)
-            with pytest.raises(ValueError, match="in the message"):
-                await connection.send("s@s.example", "r@d.example", message)
-            assert connection.alive
-            await connection.close()
-            return server.commands
-
-    assert asyncio.run(go()) == ["EHLO client.example", "QUIT"]
+    with pytest.raises(ValueError, match="in the message"):
+        prepare(message)
 
 
 @pytest.mark.parametrize("bad", ["\r", "\n", "\0", " ", "<", ">", "\t", "\x7f", "\x85", "\u2028"])
@@ -280,43 +258,48 @@ def test_addresses_that_add_commands_are_refused(bad: str, place: str) -> None:
     async def go() -> list[str]:
         async with FakeServer() as server:
             connection = await connect(server)
-            attempts: dict[str, Callable[[], Awaitable[object]]] = {
-                "sender": lambda: connection.send(address, "r@d.example", MESSAGE),
-                "recipient": lambda: connection.send("s@s.example", address, MESSAGE),
-                "probe": lambda: connection.probe_mail(address),
-                "rcpt": lambda: connection.rcpt(address),
-            }
-            with pytest.raises(ValueError, match="in an address"):
-                await attempts[place]()
+            if place in ("sender", "recipient"):
+                outcome = (
+                    await send_letter(connection, address, "r@d.example", MESSAGE)
+                    if place == "sender"
+                    else await send_letter(connection, "s@s.example", address, MESSAGE)
+                )
+                assert isinstance(outcome, Broken)
+                assert (outcome.stage, outcome.error, outcome.after_dot) == (
+                    "mail",
+                    "stopped",
+                    False,
+                )
+                assert "in an address" in outcome.detail
+            else:
+                ask = connection.probe_mail if place == "probe" else connection.rcpt
+                with pytest.raises(ValueError, match="in an address"):
+                    await ask(address)
             await connection.close()
             return server.commands
 
     assert asyncio.run(go()) == ["EHLO client.example", "QUIT"]
 
 
-def test_empty_recipient_and_bad_endpoint_are_errors() -> None:
-    async def go() -> None:
-        async with FakeServer() as server:
-            connection = await connect(server)
-            with pytest.raises(ValueError, match="no recipient"):
-                await connection.send("s@s.example", "", MESSAGE)
-            await connection.close()
-
-    asyncio.run(go())
-    for changes in ({"local_hostname": "a\r\nb"}, {"host": ""}, {"username": "a\0b"}):
-        fields: dict[str, Any] = {"host": "h", "local_hostname": "l"} | changes
-        with pytest.raises(ValueError, match=r"control character|ASCII"):
-            Endpoint(port=25, security="none", **fields)
+@pytest.mark.parametrize(
+    "changes", [{"local_hostname": "a\r\nb"}, {"host": ""}, {"username": "a\0b"}]
+)
+def test_a_bad_endpoint_is_an_error(changes: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"host": "h", "local_hostname": "l"} | changes
+    with pytest.raises(ValueError, match=r"control character|ASCII"):
+        Endpoint(port=25, security="none", **fields)
 
 
 def test_null_sender_and_parameters() -> None:
     async def go() -> list[str]:
         async with FakeServer() as server:
             connection = await connect(server)
-            await connection.send("", "r@d.example", MESSAGE)
-            await connection.send("s@s.example", "r@d.example", "\r\nпривет\r\n".encode())
-            await connection.send("s@s.example", "иван@d.example", MESSAGE)
-            await connection.send("s@s.example", "r@d.example", "To: иван@d\r\n\r\n".encode())
+            await send_letter(connection, "", "r@d.example", MESSAGE)
+            await send_letter(connection, "s@s.example", "r@d.example", "\r\nпривет\r\n".encode())
+            await send_letter(connection, "s@s.example", "иван@d.example", MESSAGE)
+            await send_letter(
+                connection, "s@s.example", "r@d.example", "To: иван@d\r\n\r\n".encode()
+            )
             await connection.close()
             assert len(server.accepted) == 4
             return [command for command in server.commands if command.startswith("MAIL")]
@@ -333,77 +316,14 @@ def test_what_the_server_cannot_take_is_not_offered_to_it() -> None:
     async def go() -> None:
         async with FakeServer(extensions=()) as server:
             connection = await connect(server)
-            outcome = await connection.send("s@s.example", "иван@d.example", MESSAGE)
+            outcome = await send_letter(connection, "s@s.example", "иван@d.example", MESSAGE)
             assert isinstance(outcome, Refused)
             assert (outcome.reply.code, outcome.reply.enhanced) == (553, "5.6.7")
-            outcome = await connection.send("s@s.example", "r@d.example", b"\r\n\xff\r\n")
+            outcome = await send_letter(connection, "s@s.example", "r@d.example", b"\r\n\xff\r\n")
             assert isinstance(outcome, Refused)
             assert (outcome.reply.code, outcome.reply.enhanced) == (554, "5.6.3")
-            assert isinstance(await connection.send("", "r@d.example", MESSAGE), Accepted)
+            assert isinstance(await send_letter(connection, "", "r@d.example", MESSAGE), Accepted)
             await connection.close()
-
-    asyncio.run(go())
-
-
-def test_before_dot_decides() -> None:
-    calls: list[str] = []
-
-    async def go() -> None:
-        async with FakeServer() as server:
-
-            async def allow() -> bool:
-                calls.append("asked")
-                assert server.received == []
-                return True
-
-            async def forbid() -> bool:
-                return False
-
-            async def fail() -> bool:
-                raise LookupError
-
-            connection = await connect(server)
-            server.script = {"RCPT": ["550 no", "250 ok"]}
-            refused = await connection.send("", "r@d.example", MESSAGE, before_dot=allow)
-            assert isinstance(refused, Refused)
-            assert calls == []  # nothing was about to be handed over
-            sent = await connection.send("", "r@d.example", BIG, before_dot=allow)
-            assert isinstance(sent, Accepted)
-            assert calls == ["asked"]
-            server.received.clear()
-            outcome = await connection.send("", "r@d.example", MESSAGE, before_dot=forbid)
-            assert outcome == Broken("body", "stopped", after_dot=False)
-            assert not connection.alive
-            connection = await connect(server)
-            with pytest.raises(LookupError):
-                await connection.send("", "r@d.example", BIG, before_dot=fail)
-            assert not connection.alive
-            assert server.received == []
-
-    asyncio.run(go())
-
-
-def test_cancelled_send_leaves_no_usable_connection() -> None:
-    async def go() -> None:
-        async with FakeServer({"DOT": HANG}) as server:
-            connection = await connect(server)
-            reached = asyncio.Event()
-
-            async def before_dot() -> bool:
-                reached.set()
-                return True
-
-            sending = asyncio.create_task(
-                connection.send("", "r@d.example", MESSAGE, before_dot=before_dot)
-            )
-            await reached.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            assert not connection.alive
-            late = await connection.send("", "r@d.example", MESSAGE)
-            assert isinstance(late, Broken)
-            assert (late.error, late.after_dot) == ("closed", False)
 
     asyncio.run(go())
 
@@ -414,7 +334,7 @@ def test_many_messages_on_one_connection() -> None:
             connection = await connect(server)
             for number in range(200):
                 body = b"%d\r\n" % number
-                assert isinstance(await connection.send("", "r@d.example", body), Accepted)
+                assert isinstance(await send_letter(connection, "", "r@d.example", body), Accepted)
             assert connection.sent == 200
             await connection.close()
             assert [item.message for item in server.accepted] == [
@@ -426,228 +346,20 @@ def test_many_messages_on_one_connection() -> None:
     asyncio.run(go())
 
 
-# Opening.
-
-
-@pytest.mark.parametrize(
-    ("script", "stage"), [({"BANNER": "554 no"}, "banner"), ({"EHLO": "451 x"}, "ehlo")]
-)
-def test_refused_on_opening(script: dict[str, str], stage: str) -> None:
-    outcome = open_only(script)
-    assert isinstance(outcome, Refused)
-    assert outcome.stage == stage
-
-
-@pytest.mark.parametrize("action", [DROP, HANG, "nonsense", "354 x"])
-@pytest.mark.parametrize("verb", ["BANNER", "EHLO"])
-def test_broken_on_opening(verb: str, action: str) -> None:
-    outcome = open_only({verb: action}, HASTY)
-    assert isinstance(outcome, Broken)
-    assert outcome.stage == verb.lower()
-    errors = {DROP: "closed", HANG: "timeout"}
-    assert outcome.error == errors.get(action, "bad_reply")
-
-
-def test_nobody_listens() -> None:
-    async def go() -> Any:
-        async with FakeServer() as server:
-            endpoint = server.endpoint()
-        return await Connection.open(endpoint)
-
-    outcome = asyncio.run(go())
-    assert isinstance(outcome, Broken)
-    assert (outcome.stage, outcome.error) == ("connect", "refused")
-
-
-def test_host_that_cannot_be_a_name() -> None:
-    endpoint = Endpoint("a..b", 25, "none", "client.example")
-    outcome = asyncio.run(Connection.open(endpoint))
-    assert isinstance(outcome, Broken)
-    assert (outcome.stage, outcome.error) == ("connect", "dns")
-
-
 def test_old_server_is_greeted_with_helo() -> None:
     outcome, server, _ = send_one({"script": {"EHLO": "502 5.5.1 what?"}})
     assert isinstance(outcome, Accepted)
     assert server.commands[1] == "HELO client.example"
 
 
-@pytest.mark.parametrize(
-    "flood",
-    ["220-" + "x" * 70_000, "220-x\r\n" * 20_000 + "220 x", "220 " + "y" * 70_000, "z" * 200_000],
-)
-def test_endless_reply_breaks(flood: str) -> None:
-    outcome = open_only({"BANNER": flood})
-    assert isinstance(outcome, Broken)
-    assert (outcome.stage, outcome.error) == ("banner", "bad_reply")
-
-
 def test_reply_nobody_asked_for_is_not_taken_for_the_next() -> None:
     async def go() -> None:
         async with FakeServer({"DOT": "250 ok\r\n250 and one more"}) as server:
             connection = await connect(server)
-            assert isinstance(await connection.send("", "r@d.example", MESSAGE), Accepted)
+            assert isinstance(await send_letter(connection, "", "r@d.example", MESSAGE), Accepted)
             assert not connection.alive
-            outcome = await connection.send("", "r@d.example", MESSAGE)
-            assert isinstance(outcome, Broken)
-            assert not outcome.after_dot
-
-    asyncio.run(go())
-
-
-def test_control_characters_of_replies_do_not_reach_the_logs() -> None:
-    outcome = open_only({"BANNER": "554-a\x1b[31m\x00b\r\n554 \xffc\rd"})
-    assert isinstance(outcome, Refused)
-    assert outcome.reply.text == "a [31m b\n\ufffdc d"
-
-
-# AUTH.
-
-
-@pytest.mark.parametrize(
-    ("offered", "said"),
-    [
-        ("AUTH LOGIN PLAIN", ["AUTH PLAIN AHVzZXIAcMOkc3M="]),
-        ("AUTH LOGIN", ["AUTH LOGIN", "dXNlcg==", "cMOkc3M="]),
-    ],
-)
-def test_auth(offered: str, said: list[str]) -> None:
-    async def go() -> list[str]:
-        async with FakeServer(extensions=[offered]) as server:
-            connection = await connect(server, username="user", password="päss")
-            await connection.close()
-            return server.commands
-
-    assert asyncio.run(go())[1:-1] == said
-
-
-@pytest.mark.parametrize("offered", ["AUTH PLAIN", "AUTH LOGIN"])
-def test_auth_refused_and_broken(offered: str) -> None:
-    login: dict[str, Any] = {"username": "user", "password": "x", "extensions": [offered]}
-    outcome = open_only({"AUTH": "535 5.7.8 no"}, **login)
-    assert isinstance(outcome, Refused)
-    assert (outcome.stage, outcome.permanent) == ("auth", True)
-    for action in (DROP, HANG):
-        outcome = open_only({"AUTH": action, "PROMPT": "334 x"}, HASTY, **login)
-        assert isinstance(outcome, Broken)
-        assert outcome.stage == "auth"
-
-
-def test_auth_not_offered() -> None:
-    outcome = open_only({}, username="user", extensions=["AUTH GSSAPI"])
-    assert outcome == Broken("auth", "not_offered", detail="GSSAPI")
-
-
-# TLS.
-
-
-@pytest.mark.parametrize("security", ["tls", "starttls"])
-@pytest.mark.parametrize("trust", ["ca_file", "unverified", "system"])
-def test_tls(certificate: tuple[ssl.SSLContext, Path], security: str, trust: str) -> None:
-    context, ca_file = certificate
-    trusts: dict[str, dict[str, Any]] = {
-        "ca_file": {"ca_file": str(ca_file)},
-        "unverified": {"verify_tls": False},
-        "system": {},
-    }
-    changes = trusts[trust]
-
-    async def go() -> None:
-        implicit = security == "tls"
-        async with FakeServer(tls=context, implicit_tls=implicit) as server:
-            opened = await Connection.open(server.endpoint(security=security, **changes))
-            if trust == "system":
-                assert isinstance(opened, Broken)
-                assert opened.stage == ("connect" if implicit else "starttls")
-                assert opened.error == "certificate"
-                return
-            assert isinstance(opened, Connection)
-            assert isinstance(await opened.send("", "r@d.example", BIG), Accepted)
-            assert server.sessions[0].tls
-            assert server.received[0].message == BIG
-            await opened.close()
-            assert server.commands[-1] == "QUIT"
-
-    asyncio.run(go())
-
-
-def test_starttls_refused_missing_or_injected(
-    certificate: tuple[ssl.SSLContext, Path],
-) -> None:
-    context, ca_file = certificate
-
-    async def go(script: dict[str, str], tls: ssl.SSLContext | None) -> tuple[Any, list[str]]:
-        async with FakeServer(script, tls=tls) as server:
-            endpoint = server.endpoint(
-                security="starttls", ca_file=str(ca_file), username="u", password="p"
-            )
-            return await Connection.open(endpoint, HASTY), server.commands
-
-    outcome, commands = asyncio.run(go({}, None))
-    assert outcome == Broken("starttls", "not_offered")
-    assert len(commands) == 1
-    outcome, _ = asyncio.run(go({"STARTTLS": "454 4.7.0 later"}, context))
-    assert isinstance(outcome, Refused)
-    assert outcome.stage == "starttls"
-    injected = "220 go\r\n250-fake\r\n250 AUTH PLAIN"
-    outcome, commands = asyncio.run(go({"STARTTLS": injected}, context))
-    assert isinstance(outcome, Broken)
-    assert (outcome.stage, outcome.error) == ("starttls", "bad_reply")
-    assert not any(command.startswith("AUTH") for command in commands)
-    for action in (DROP, HANG):
-        outcome, _ = asyncio.run(go({"STARTTLS": action}, context))
-        assert isinstance(outcome, Broken)
-        assert outcome.stage == "starttls"
-
-
-# Probing.
-
-
-def test_probing() -> None:
-    async def go() -> list[str]:
-        script = {"RCPT": ["250 ok", "550 5.1.1 nobody", "451 4.7.1 greylisted", DROP]}
-        async with FakeServer(script) as server:
-            connection = await connect(server)
-            codes = []
-            assert isinstance(await connection.probe_mail("p@s.example"), Reply)
-            for name in ("a", "b", "c"):
-                reply = await connection.rcpt(f"{name}@d.example")
-                assert isinstance(reply, Reply)
-                codes.append(reply.code)
-            assert codes == [250, 550, 451]
-            assert isinstance(await connection.probe_mail("", smtputf8=True), Reply)
-            assert isinstance(await connection.reset(), Reply)
-            assert isinstance(await connection.probe_mail(""), Reply)
-            broken = await connection.rcpt("d@d.example")
-            assert isinstance(broken, Broken)
-            assert (broken.stage, broken.error) == ("rcpt", "closed")
-            assert not connection.alive
-            assert isinstance(await connection.probe_mail(""), Broken)
-            await connection.close()
-            return server.commands
-
-    assert asyncio.run(go()) == [
-        "EHLO client.example",
-        "MAIL FROM:<p@s.example>",
-        "RCPT TO:<a@d.example>",
-        "RCPT TO:<b@d.example>",
-        "RCPT TO:<c@d.example>",
-        "RSET",
-        "MAIL FROM:<> SMTPUTF8",
-        "RSET",
-        "MAIL FROM:<>",
-        "RCPT TO:<d@d.example>",
-    ]
-
-
-@pytest.mark.parametrize("action", [DROP, HANG, "421 bye"])
-def test_close_is_bounded_and_quiet(action: str) -> None:
-    async def go() -> None:
-        async with FakeServer({"QUIT": action}) as server:
-            connection = await connect(server, Timeouts(quit=0.1))
-            await connection.close()
-            await connection.close()
-            assert not connection.alive
+            # It waits for another connection.
+            assert await send_letter(connection, "", "r@d.example", MESSAGE) is None
 
     asyncio.run(go())
 
@@ -672,7 +384,7 @@ def test_against_aiosmtpd() -> None:
             connection = await Connection.open(endpoint)
             assert isinstance(connection, Connection)
             for message in (MESSAGE, b".\r\n..\r\n", "\r\nпривет\r\n".encode()):
-                outcome = await connection.send("s@s.example", "иван@d.example", message)
+                outcome = await send_letter(connection, "s@s.example", "иван@d.example", message)
                 assert isinstance(outcome, Accepted)
                 assert outcome.reply.text == "2.0.0 kept"
             await connection.close()
