@@ -6,6 +6,7 @@ from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
 
+from cryptography.fernet import InvalidToken
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,7 +17,7 @@ from apps.campaigns.letters import LetterFault, Preview
 from apps.campaigns.models import Campaign, TestSend
 from apps.campaigns.services.sending import connections
 from apps.campaigns.services.sending.handover import Handover, Ready
-from apps.campaigns.services.sending.outcomes import result_of
+from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET, result_of
 from apps.mailer.models import Contact
 from apps.senders.selectors import choose_route, routes_of
 from core import queues
@@ -58,19 +59,22 @@ def send_test_letter(test_id: int) -> None:
         pk=test_id
     )
     campaign = test.campaign
-    routes = routes_of(campaign.workspace)
-    route = choose_route(routes, str(test_id)) or next(iter(routes), None)
     settle = partial(_settle_test, test_id)
-    if route is None:
-        settle(TestSend.State.FAILED, None, _("All SMTP relays are switched off."))
-        return
     try:
+        routes = routes_of(campaign.workspace)
         contact = Contact.objects.filter(workspace=campaign.workspace, email=test.to).first()
         message = letters.compiled(campaign).test_letter(
             test.to, letters.sample_values(contact), test.pk
         )
     except (LetterFault, AppError) as error:
         settle(TestSend.State.FAILED, None, str(error))
+        return
+    except InvalidToken:
+        settle(TestSend.State.FAILED, None, str(UNREADABLE_SECRET))
+        return
+    route = choose_route(routes, str(test_id)) or next(iter(routes), None)
+    if route is None:
+        settle(TestSend.State.FAILED, None, _("All SMTP relays are switched off."))
         return
     letter = Ready(0, test.to, message, 0)
     handover = Handover([letter])

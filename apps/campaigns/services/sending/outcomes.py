@@ -9,6 +9,7 @@ from functools import partial
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.campaigns.models import Delivery
 from apps.campaigns.services.ledger.results import Result
@@ -19,6 +20,7 @@ from mailkit.smtp.outcomes import Accepted, Broken
 
 LONGEST_DELAY = timedelta(hours=4)
 FIRST_DELAY_AFTER_BREAK = timedelta(seconds=10)
+UNREADABLE_SECRET = _("A saved password or DKIM key cannot be read any more. Enter it again.")
 
 Status = Delivery.Status
 
@@ -34,10 +36,10 @@ def result_of(row: Ready, outcome: Outcome | None, retry_for: timedelta) -> Resu
     again = partial(_again, make, row.attempts, retry_for, outcome.stage, fault.kind)
     if isinstance(outcome, Broken):
         words = f"{outcome.error}: {outcome.detail}" if outcome.detail else outcome.error
-        if outcome.error == "stopped":  # our own client refuses to write such an address
-            return make(Status.FAILED, outcome.stage, None, words, fault=fault.kind)
         if outcome.after_dot:
             return make(Status.UNKNOWN, outcome.stage, None, words, fault=fault.kind)
+        if outcome.error == "stopped":  # our own client refuses to write such an address
+            return make(Status.FAILED, outcome.stage, None, words, fault=fault.kind)
         return again(None, words, FIRST_DELAY_AFTER_BREAK)
     code, words = outcome.reply.code, outcome.reply.text
     later = fault.kind == "rate" or outcome.stage in RELAY_STAGES

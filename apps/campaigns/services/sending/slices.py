@@ -22,6 +22,7 @@ from apps.campaigns.services.sending import connections
 from apps.campaigns.services.sending.composing import closed_until, compose
 from apps.campaigns.services.sending.groups import Group, record, refusal_reason
 from apps.campaigns.services.sending.handover import Handover
+from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET
 from apps.senders import stops
 from apps.senders.faults import fault_of
 from apps.senders.selectors import (
@@ -99,7 +100,7 @@ class Slice:
         except AppError as error:
             reason = error.message
         except InvalidToken:
-            reason = _("A saved password or DKIM key cannot be read any more. Enter it again.")
+            reason = UNREADABLE_SECRET
         launch.pause_by_itself(self._campaign.pk, reason)
         return False
 
