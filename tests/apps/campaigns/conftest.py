@@ -11,10 +11,10 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign
 from apps.senders.models import Relay
-from apps.senders.services.limits import forget_rules
 from tests.apps.campaigns.letters_out import StartRelay, say_goodbye
 from tests.mailkit.smtp.fake_server import FakeServer
 from tests.support.factories import make_campaign
+from tests.support.limits import forget_rules
 from tests.support.sandbox import LoopThread
 
 

@@ -23,6 +23,7 @@ from apps.senders.services import limits
 from tests.apps.campaigns.letters_out import StartRelay, make_all_due, queue_many, send_all
 from tests.apps.campaigns.rows import statuses
 from tests.support.concurrency import in_thread
+from tests.support.limits import forget_rules
 from tests.support.sandbox import Sandbox
 
 State = Campaign.State
@@ -32,13 +33,13 @@ Status = Delivery.Status
 @pytest.fixture(autouse=True)
 def _fresh_limits() -> Iterator[None]:
     """Relays have the numbers of an earlier run's."""
-    limits.forget_rules()
+    forget_rules()
     limits._shared.cache_clear()
     store = redis.Redis.from_url(settings.REDIS_URL)
     for key in store.scan_iter("limits:*"):
         store.delete(key)
     yield
-    limits.forget_rules()
+    forget_rules()
     limits._shared.cache_clear()
 
 
@@ -56,7 +57,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def limit(campaign: Campaign, provider: str, **numbers: int) -> None:
     ProviderLimit.objects.create(workspace=campaign.workspace, provider=provider, **numbers)
-    limits.forget_rules()
+    forget_rules()
 
 
 def by_provider(campaign: Campaign) -> dict[tuple[str, str], int]:
@@ -170,7 +171,7 @@ def test_without_redis_only_what_has_a_limit_waits(
     queue_many(campaign, 5, "y", provider="yahoo")
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     limits._shared.cache_clear()
-    limits.forget_rules()
+    forget_rules()
     send_all(campaign)
     assert by_provider(campaign) == {("gmail", "queued"): 5, ("yahoo", "sent"): 5}
 
