@@ -13,6 +13,9 @@ from mailkit.smtp.pool import Pool
 
 Outcome = Accepted | Refused | Broken
 
+MESSAGE = b"Subject: hi\r\n\r\nHello\r\n"
+BIG = MESSAGE + b"x" * 70 + (b"\r\n" + b"x" * 70) * 120_000 + b"\r\n"  # beyond all buffers
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letter:

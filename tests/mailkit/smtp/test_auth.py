@@ -15,8 +15,7 @@ from mailkit.smtp.endpoint import Endpoint, Timeouts, _first_to_answer
 from mailkit.smtp.outcomes import Broken, Refused, Reply
 from mailkit.smtp.session import Session
 
-from .fake_server import FakeServer
-from .test_client import HASTY
+from .fake_server import HASTY, FakeServer
 
 ALL = "AUTH CRAM-MD5 LOGIN PLAIN XOAUTH2"
 TIM = {"username": "tim", "password": "tanstaaftanstaaf"}  # of RFC 2195

@@ -13,14 +13,9 @@ from mailkit.smtp.connection import Connection
 from mailkit.smtp.endpoint import Endpoint, Timeouts
 from mailkit.smtp.message import prepare
 from mailkit.smtp.outcomes import Accepted, Broken, Refused, Reply
-from tests.support.letters import Outcome, send_letter
+from tests.support.letters import BIG, MESSAGE, Outcome, send_letter
 
-from .fake_server import DROP, EXTENSIONS, HANG, FakeServer
-
-MESSAGE = b"Subject: hi\r\n\r\nHello\r\n"
-BIG = MESSAGE + b"x" * 70 + (b"\r\n" + b"x" * 70) * 120_000 + b"\r\n"  # beyond all buffers
-UNPIPELINED = ("8BITMIME", "SMTPUTF8")
-HASTY = Timeouts(*[0.1] * 12)
+from .fake_server import DROP, EXTENSIONS, HANG, HASTY, UNPIPELINED, FakeServer
 
 
 async def connect(server: FakeServer, timeouts: Timeouts | None = None, **ep: Any) -> Connection:

@@ -8,11 +8,9 @@ from mailkit.smtp.endpoint import Endpoint, Timeouts
 from mailkit.smtp.message import prepare
 from mailkit.smtp.outcomes import Accepted, Broken, Refused
 from mailkit.smtp.pool import Pool, PoolStats
-from tests.support.letters import Group, Letter, Outcome, send_letter_through
+from tests.support.letters import MESSAGE, Group, Letter, Outcome, send_letter_through
 
 from .fake_server import DROP, HANG, FakeServer
-
-MESSAGE = b"Subject: hi\r\n\r\nHello\r\n"
 
 
 class Clock:

@@ -16,9 +16,8 @@ from mailkit.smtp.outcomes import Accepted, Broken, Refused
 from mailkit.smtp.pool import Pool
 from tests.support.letters import Group, Letter
 
-from .fake_server import DROP, EXTENSIONS, HANG, FakeServer
+from .fake_server import DROP, EXTENSIONS, HANG, UNPIPELINED, FakeServer
 
-UNPIPELINED = ("8BITMIME", "SMTPUTF8")
 HASTY = Timeouts(*[0.2] * 12)
 OK = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go ahead", "DOT": "250 2.0.0 queued"}
 STAGES = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "DOT": "body"}

@@ -11,14 +11,9 @@ from mailkit.smtp.connection import Connection
 from mailkit.smtp.endpoint import Endpoint, Timeouts
 from mailkit.smtp.outcomes import Accepted, Broken, Refused, Reply
 from mailkit.smtp.session import Session
-from tests.support.letters import send_letter
+from tests.support.letters import BIG, send_letter
 
-from .fake_server import DROP, EXTENSIONS, HANG, FakeServer
-
-MESSAGE = b"Subject: hi\r\n\r\nHello\r\n"
-BIG = MESSAGE + b"x" * 70 + (b"\r\n" + b"x" * 70) * 120_000 + b"\r\n"  # beyond all buffers
-UNPIPELINED = ("8BITMIME", "SMTPUTF8")
-HASTY = Timeouts(*[0.1] * 12)
+from .fake_server import DROP, EXTENSIONS, HANG, HASTY, FakeServer
 
 
 async def connect(server: FakeServer, timeouts: Timeouts | None = None, **ep: Any) -> Session:
