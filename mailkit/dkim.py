@@ -28,31 +28,12 @@ from cryptography.hazmat.primitives.serialization import (
 Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
 ALGORITHMS: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519-sha256")
 
-# What RFC 6376 section 5.4.1 recommends, and what bulk mail has beside it: RFC 8058 wants the two
-# List-Unsubscribe headers signed.
-SIGNED = (
-    b"from",
-    b"to",
-    b"cc",
-    b"subject",
-    b"date",
-    b"message-id",
-    b"reply-to",
-    b"mime-version",
-    b"content-type",
-    b"content-transfer-encoding",
-    b"list-unsubscribe",
-    b"list-unsubscribe-post",
-    b"list-id",
-    b"feedback-id",
-)
 # Listed once more than they occur (RFC 6376 section 8.15): a second one, added on the way to change
 # what the reader sees, breaks the signature. To the signer an absent header is no octets.
 OVERSIGNED = (b"from", b"to", b"cc", b"subject", b"date", b"reply-to", b"content-type")
 
 _FOLD_AT = 78  # RFC 5322 section 2.1.1, without the CRLF
 _WSP = re.compile(rb"[ \t]+")
-_FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _HEADER_NAME = re.compile(rb"[!-9<-@[-~]{1,70}")  # lower-case; ":" and ";" would end the list
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
 _PKCS1 = PKCS1v15()
@@ -142,11 +123,6 @@ def relaxed_lines(chunk: bytes) -> bytes:
     return chunk.replace(b" \r\n", b"\r\n") if b" \r\n" in chunk else chunk
 
 
-def relaxed_body(body: bytes) -> bytes:
-    """The canonical form of a whole body, save its empty lines at the end: see `body_hash`."""
-    return relaxed_lines(body if body.endswith(b"\r\n") else body + b"\r\n")
-
-
 def body_hash(canonical_body: bytes) -> bytes:
     """What bh= holds. Empty lines at the end do not count; a last line without CRLF gets one."""
     body = canonical_body
@@ -201,21 +177,6 @@ class Signer:
             signature = signing(b"%b%b%b b=" % (canonical_headers, canonical, end))
             fields.append(b"%b%b\r\n b=%b\r\n" % (opening, end, _folded(signature)))
         return b"".join(fields)
-
-
-def sign_message(message: bytes, keys: Sequence[DkimKey], at: int) -> bytes:
-    """The message (with CRLF line ends) behind its signatures: for single letters.
-
-    Raises ValueError for a message without From and as Signer does.
-    """
-    head, _, body = message.partition(b"\r\n\r\n")
-    fields: dict[bytes, list[bytes]] = {}
-    for raw in reversed(_FIELD_END.split(head)):
-        canonical = relaxed_header(raw)
-        fields.setdefault(canonical.partition(b":")[0], []).append(canonical)
-    names = [name for name in SIGNED for _ in fields.get(name, ())]
-    headers = b"".join(one for name in SIGNED for one in fields.get(name, ()))
-    return Signer(keys, names).sign(headers, body_hash(relaxed_body(body)), at) + message
 
 
 def _opening(key: DkimKey, names: Sequence[bytes]) -> bytes:

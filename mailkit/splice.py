@@ -117,11 +117,6 @@ class CompiledLetter:
         self._signer = signer_of([*_SIGNED, *self._signed_headers])
         self._plain = self._compile()
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether letters are spliced and not rendered by Liquid."""
-        return self._plain is not None
-
     def make(self, recipient: Recipient, at: datetime) -> WireMessage | RenderFault:
         """Raises ValueError for a value that no letter can hold."""
         spliced = self._plain.splice(recipient, at) if self._plain else None

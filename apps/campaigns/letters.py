@@ -30,7 +30,6 @@ from mailkit.splice import CompiledLetter, Recipient
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
-BUILT_IN_FIELDS = ("email", "first_name", "last_name", "unsubscribe_url")
 
 
 class LetterFault(Exception):

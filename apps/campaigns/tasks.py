@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from apps.campaigns.services import (
-    connections,
-    launch,
-    monitoring,
-    notices,
-    partitions,
-    sending,
-)
+from apps.campaigns.services import launch, monitoring, notices, partitions, testing
+from apps.campaigns.services.sending import batches, connections
 from core import queues
 from core.celery import app
 
@@ -23,7 +17,7 @@ def send_campaign(campaign_id: int) -> None:
 @app.task(name="apps.campaigns.tasks.send_email_batch", soft_time_limit=14 * 60, time_limit=15 * 60)
 def send_email_batch(campaign_id: int) -> None:
     """Send for a few seconds, then queue up behind the others for the rest."""
-    if sending.send_batch(campaign_id):
+    if batches.send_batch(campaign_id):
         queues.ring(send_email_batch, campaign_id)
 
 
@@ -37,9 +31,9 @@ def send_single_email(
 ) -> None:
     """Send one test letter, or one row of the ledger that a person wants sent again."""
     if test_send_id is not None:
-        sending.send_test_letter(test_send_id)
+        testing.send_test_letter(test_send_id)
     elif campaign_id is not None and contact_id is not None:
-        sending.send_one(campaign_id, contact_id)
+        batches.send_one(campaign_id, contact_id)
 
 
 @app.task(name="apps.campaigns.tasks.monitor_campaign_progress")

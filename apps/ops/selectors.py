@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import redis
 from django.conf import settings
 
-from apps.campaigns.services.connections import FORGOTTEN_AFTER_SECONDS, REGISTRY
+from apps.campaigns.services.sending.connections import FORGOTTEN_AFTER_SECONDS, REGISTRY
 
 
 @dataclass(frozen=True, slots=True)

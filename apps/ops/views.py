@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.campaigns.services.connections import close_idle_everywhere
+from apps.campaigns.services.sending.connections import close_idle_everywhere
 from apps.ops.selectors import smtp_processes
 
 View = Callable[[HttpRequest], HttpResponse]

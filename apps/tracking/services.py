@@ -8,7 +8,8 @@ from django.db import transaction
 
 from apps.campaigns import tokens
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
-from apps.campaigns.services import engagement, ledger
+from apps.campaigns.services import engagement
+from apps.campaigns.services.ledger import endings
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact
 from apps.mailer.services import contacts
@@ -41,7 +42,7 @@ def unsubscribe(*, recipient: Recipient) -> None:
     """At once, for all campaigns of the workspace, queued rows included; works twice."""
     with transaction.atomic():
         contacts.unsubscribe(contact=recipient.contact, source=f"campaign {recipient.campaign.pk}")
-        ledger.suppress_waiting(recipient.contact.workspace_id, recipient.contact.email)
+        endings.suppress_waiting(recipient.contact.workspace_id, recipient.contact.email)
 
 
 def resubscribe(*, recipient: Recipient) -> None:

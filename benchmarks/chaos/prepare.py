@@ -36,7 +36,7 @@ def main() -> int:
         print(launch(options.slug, options.subject))
         return 0
     make_workspace(options.slug, options.recipients, options.port, options.messages_a_connection)
-    from apps.campaigns.services.sending import GROUP
+    from apps.campaigns.services.sending.slices import GROUP
 
     print(GROUP)
     return 0

@@ -1,1 +1,1 @@
-"""Speaking SMTP: outcomes, a pipelining client and a pool of kept connections."""
+"""Speaking SMTP: outcomes, sessions, pipelining connections and a pool that keeps them."""

@@ -181,7 +181,7 @@ def classify(outcome: Refused | Broken) -> Fault:
 
 def _of_broken(outcome: Broken) -> Fault:
     if outcome.error == "stopped":
-        # At `mail` our own client refuses to write the address; later we held the letter back.
+        # At `mail` our own client refuses to write the address; later its task was cancelled.
         return Fault("other", hard=outcome.stage == "mail")
     if outcome.error in _RELAY_ERRORS:
         return Fault("relay", sender_fault=True)

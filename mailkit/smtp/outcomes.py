@@ -34,7 +34,7 @@ BreakCode = Literal[
     "certificate",
     "bad_reply",  # not SMTP, out of turn, or far too long
     "not_offered",  # STARTTLS or AUTH was asked for and the server does not know it
-    "stopped",  # `before_dot` said no
+    "stopped",  # by this side: an address that fits into no command, or a task cancelled
 ]
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
@@ -84,10 +84,6 @@ class Refused:
     @property
     def permanent(self) -> bool:
         return self.reply.code >= 500
-
-    @property
-    def transient(self) -> bool:
-        return not self.permanent
 
 
 @dataclass(frozen=True, slots=True)

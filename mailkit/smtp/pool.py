@@ -9,17 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mailkit.smtp.client import (
-    BeforeDot,
-    Connection,
-    Endpoint,
-    Letters,
-    Outgoing,
-    Timeouts,
-    unheard,
-)
-from mailkit.smtp.message import WireMessage
-from mailkit.smtp.outcomes import Accepted, Broken, Refused
+from mailkit.smtp.connection import Connection
+from mailkit.smtp.endpoint import Endpoint, Timeouts
+from mailkit.smtp.letters import Letters, Outgoing
+from mailkit.smtp.outcomes import Broken, Refused
 
 L = TypeVar("L", bound=Outgoing)
 
@@ -72,32 +65,7 @@ class Pool:
         self._used = 0
         self._sent = 0
         self._goodbyes: set[asyncio.Task[None]] = set()
-        self._closed = False
         self._dropped_at = float("-inf")
-
-    async def send(
-        self,
-        envelope_from: str,
-        recipient: str,
-        message: bytes | WireMessage,
-        *,
-        before_dot: BeforeDot | None = None,
-    ) -> Accepted | Refused | Broken:
-        """Send one message on a kept or a new connection; see `Connection.send`.
-
-        A kept connection that turns out to be dead before it took the sender is replaced
-        once by a new one. Waits while all connections are in use.
-        """
-        async with self._slot():
-            kept = self._take_idle()
-            if kept is not None:
-                outcome = await self._send_on(kept, envelope_from, recipient, message, before_dot)
-                if isinstance(outcome, Accepted) or not unheard(outcome):
-                    return outcome
-            fresh = await self._open()
-            if not isinstance(fresh, Connection):
-                return fresh
-            return await self._send_on(fresh, envelope_from, recipient, message, before_dot)
 
     async def send_each(self, envelope_from: str, letters: Letters[L]) -> Refused | Broken | None:
         """Send letters over one connection at a time until there is none left to take.
@@ -123,34 +91,12 @@ class Pool:
                     self._give_back(connection, connection.sent - sent_before)
         return None
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection | Refused | Broken]:
-        """Lend a connection, or say why there is none."""
-        async with self._slot():
-            lent = self._take_idle() or await self._open()
-            if not isinstance(lent, Connection):
-                yield lent
-                return
-            sent_before = lent.sent
-            try:
-                yield lent
-            finally:
-                self._give_back(lent, lent.sent - sent_before)
-
     async def expire(self) -> None:
         """Close the idle connections that are past `max_idle` or `max_age`, or dead."""
         await self._close_where(lambda kept: not kept.alive or self._expired(kept))
 
-    async def close_idle(self, older_than: float = 0.0) -> None:
-        """Close the connections idle for at least `older_than` seconds."""
-        before = self._clock() - older_than
-        await self._close_where(lambda connection: connection.last_used <= before)
-
-    async def close(self) -> None:
-        """Wait for those in use, then close all. Using the pool after it is an error."""
-        self._closed = True
-        for _ in range(self._max_connections):
-            await self._slots.acquire()
+    async def close_idle(self) -> None:
+        """Close all connections that are not in use."""
         await self._close_where(lambda _: True)
 
     def _hold(self) -> float:
@@ -167,8 +113,6 @@ class Pool:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        if self._closed:
-            raise RuntimeError("the pool is closed")
         async with self._slots:
             self._used += 1
             try:
@@ -178,20 +122,6 @@ class Pool:
 
     async def _open(self) -> Connection | Refused | Broken:
         return await Connection.open(self._endpoint, self._timeouts, self._clock)
-
-    async def _send_on(
-        self,
-        connection: Connection,
-        envelope_from: str,
-        recipient: str,
-        message: bytes | WireMessage,
-        before_dot: BeforeDot | None,
-    ) -> Accepted | Refused | Broken:
-        sent_before = connection.sent
-        try:
-            return await connection.send(envelope_from, recipient, message, before_dot=before_dot)
-        finally:
-            self._give_back(connection, connection.sent - sent_before)
 
     def _take_idle(self) -> Connection | None:
         while self._idle:

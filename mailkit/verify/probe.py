@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mailkit.addresses import Address
-from mailkit.smtp.client import Connection
 from mailkit.smtp.outcomes import SERVICE_CLOSING, BreakCode, Broken, Refused, Reply, Stage
+from mailkit.smtp.session import Session
 from mailkit.verify.dns import DomainFacts
 from mailkit.verify.replies import (
     classify_rcpt,
@@ -20,7 +20,7 @@ from mailkit.verify.replies import (
 # `unsendable`: the address needs SMTPUTF8 and the server lacks it, or the client refuses to
 # write it (a quoted local part with a space or angle bracket).
 ProbeError = BreakCode | Literal["unsendable"]
-Connect = Callable[[str], Awaitable[Connection | Refused | Broken]]
+Connect = Callable[[str], Awaitable[Session | Refused | Broken]]
 
 # RFC 5321 §5.1 wants at least two tried and allows a limit: a domain may list any number.
 _MOST_HOSTS = 5
@@ -140,7 +140,7 @@ class _Inquiry:
         self.results[email] = replace(failure, email=email, catch_all=self.catch_all)
         return True
 
-    async def ask(self, host: str, connection: Connection) -> ProbeResult | None:
+    async def ask(self, host: str, connection: Session) -> ProbeResult | None:
         """Ask on one connection, up to its limit. Returns what ended it early, if anything."""
         self._set_aside_unsendable(host, connection)
         failure = await self._begin(host, connection)
@@ -162,7 +162,7 @@ class _Inquiry:
                 self._record(host, email, answer)
         return failure
 
-    async def _begin(self, host: str, connection: Connection) -> ProbeResult | None:
+    async def _begin(self, host: str, connection: Session) -> ProbeResult | None:
         utf8 = "SMTPUTF8" in connection.extensions and not all(map(str.isascii, self.waiting))
         reply = await connection.probe_mail(self.sender, smtputf8=utf8)
         if isinstance(reply, Reply) and reply.positive:
@@ -178,7 +178,7 @@ class _Inquiry:
         outcome = _outcome(host, "rcpt", reply)
         self.results[email] = replace(outcome, email=email, catch_all=self.catch_all)
 
-    def _set_aside_unsendable(self, host: str, connection: Connection) -> None:
+    def _set_aside_unsendable(self, host: str, connection: Session) -> None:
         if "SMTPUTF8" in connection.extensions:
             return
         for email in [email for email in self.waiting if not email.isascii()]:
@@ -186,14 +186,12 @@ class _Inquiry:
             self.results[email] = _unsendable(email, host)
 
 
-async def _open_first(
-    hosts: Sequence[str], connect: Connect
-) -> tuple[str, Connection] | ProbeResult:
+async def _open_first(hosts: Sequence[str], connect: Connect) -> tuple[str, Session] | ProbeResult:
     """The first host that takes a connection, else the failure that says most."""
     failures = []
     for host in hosts:
         opened = await connect(host)
-        if isinstance(opened, Connection):
+        if isinstance(opened, Session):
             return host, opened
         outcome = opened.reply if isinstance(opened, Refused) else opened
         failures.append(_outcome(host, opened.stage, outcome))

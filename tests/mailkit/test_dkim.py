@@ -17,20 +17,18 @@ from hypothesis import strategies as st
 from mailkit.dkim import (
     ALGORITHMS,
     OVERSIGNED,
-    SIGNED,
     Algorithm,
     DkimKey,
     Signer,
     body_hash,
     dns_record,
     generate_key,
-    relaxed_body,
     relaxed_header,
     relaxed_lines,
     same_key,
-    sign_message,
 )
 from mailkit.mime import Letter, compose
+from tests.support.dkim import SIGNED, relaxed_body, sign_message
 
 AT = 1_790_000_000
 PRIVATE = {algorithm: generate_key(algorithm)[0] for algorithm in ALGORITHMS}

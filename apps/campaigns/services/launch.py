@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User
 from apps.campaigns import letters, selectors
 from apps.campaigns.models import Campaign, CampaignLink
-from apps.campaigns.services import ledger, notices, partitions
+from apps.campaigns.services import notices, partitions
+from apps.campaigns.services.ledger import audience, endings
 from apps.campaigns.targets import Targets
 from core import queues
 from core.errors import Conflict, InvalidInput
@@ -130,7 +131,7 @@ def prepare_campaign(campaign_id: int) -> None:
     except InvalidInput as error:
         _return_to_draft(campaign_id, error.message)
         return
-    if prepared and not ledger.finish(campaign_id):
+    if prepared and not endings.finish(campaign_id):
         ring_sending([campaign_id])
 
 
@@ -156,8 +157,8 @@ def _prepare(campaign_id: int) -> bool:
         if not prepared:
             return False
         _fix_links(Campaign.objects.select_related("workspace", "created_by").get(pk=campaign_id))
-        audience = ledger.snapshot(campaign_id)
-        Campaign.objects.filter(pk=campaign_id).update(audience=audience)
+        number = audience.snapshot(campaign_id)
+        Campaign.objects.filter(pk=campaign_id).update(audience=number)
     return True
 
 
@@ -235,8 +236,8 @@ def cancel_campaign(*, campaign: Campaign) -> None:
     Of a large campaign the sweeper cancels the rest; nothing of it is sent from now on.
     """
     _move(campaign, [State.PREPARING, State.SENDING, State.PAUSED], State.CANCELLING)
-    ledger.cancel_waiting(campaign.pk, CANCEL_SECONDS)
-    ledger.finish(campaign.pk)
+    endings.cancel_waiting(campaign.pk, CANCEL_SECONDS)
+    endings.finish(campaign.pk)
 
 
 def ring_sending(campaign_ids: Iterable[int]) -> None:

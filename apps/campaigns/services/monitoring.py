@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, TestSend
-from apps.campaigns.services import launch, ledger, schedule, tally
+from apps.campaigns.services import launch, schedule, tally
+from apps.campaigns.services.ledger import endings, leases, queueing
 from core import queues
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def note_progress() -> int:
     """Remember for each campaign in motion what its ledger says and when that last changed."""
     campaigns = list(Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING]))
     for campaign in campaigns:
-        ledger.finish(campaign.pk)
+        endings.finish(campaign.pk)
         counts = selectors.status_counts(campaign)
         if counts != campaign.progress:
             Campaign.objects.filter(pk=campaign.pk).update(progress=counts, moved_at=timezone.now())
@@ -57,10 +58,10 @@ def restart_stuck_campaigns() -> int:
             "campaign %s has not moved since %s: %s", campaign.pk, campaign.moved_at,
             campaign.progress,
         )  # fmt: skip
-        ledger.expire_leases()
+        leases.expire_leases()
         if campaign.state == State.CANCELLING:
-            ledger.cancel_waiting(campaign.pk)
-            ledger.finish(campaign.pk)
+            endings.cancel_waiting(campaign.pk)
+            endings.finish(campaign.pk)
         else:
             launch.ring_sending([campaign.pk])
     return len(stuck)
@@ -77,8 +78,8 @@ def sweep() -> None:
     from apps.campaigns.tasks import send_campaign, send_single_email
 
     now = timezone.now()
-    ledger.expire_leases()
-    ledger.queue_due()
+    leases.expire_leases()
+    queueing.queue_due()
     lost = Campaign.objects.filter(
         state=State.PREPARING, launched_at__lt=now - PREPARATION_LOST_AFTER
     )
@@ -87,14 +88,14 @@ def sweep() -> None:
     in_motion = Campaign.objects.filter(state__in=[State.SENDING, State.CANCELLING])
     for campaign_id, state in in_motion.values_list("pk", "state"):
         if state == State.CANCELLING:  # rows that came back from a process after the cancellation
-            ledger.cancel_waiting(campaign_id)
-        ledger.finish(campaign_id)
+            endings.cancel_waiting(campaign_id)
+        endings.finish(campaign_id)
     waiting = list(_with_queued_rows())
     # Each chain of send tasks rings for its next link; only where too few are left ring anew.
     if queues.waiting("email") < settings.EMAIL_CONCURRENCY * len(waiting):
         launch.ring_sending(waiting)
     TestSend.objects.filter(
-        state=TestSend.State.SENDING, updated_at__lt=now - ledger.LEASE * 4
+        state=TestSend.State.SENDING, updated_at__lt=now - leases.LEASE * 4
     ).update(state=TestSend.State.UNKNOWN, updated_at=now)
     tests = TestSend.objects.filter(
         state=TestSend.State.QUEUED, created_at__lt=now - TEST_LOST_AFTER
@@ -111,5 +112,5 @@ def _with_queued_rows() -> list[int]:
     return [
         campaign_id
         for campaign_id, paused in sending
-        if not paused.keys() >= set(ledger.queued_providers(campaign_id))
+        if not paused.keys() >= set(queueing.queued_providers(campaign_id))
     ]

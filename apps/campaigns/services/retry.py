@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.campaigns.models import Campaign
-from apps.campaigns.services import launch, ledger
+from apps.campaigns.services import launch
+from apps.campaigns.services.ledger import queueing
 from core import queues
 from core.errors import Conflict
 
@@ -23,7 +24,7 @@ def retry_delivery(*, campaign: Campaign, contact_id: int) -> None:
     from apps.campaigns.tasks import send_single_email
 
     with transaction.atomic():
-        if not _open_again(campaign.pk) or not ledger.queue_again(campaign.pk, contact_id):
+        if not _open_again(campaign.pk) or not queueing.queue_again(campaign.pk, contact_id):
             transaction.set_rollback(True)
             raise Conflict(_("This letter cannot be sent again: look at its status."))
         transaction.on_commit(
@@ -42,7 +43,7 @@ def retry_unknown(*, campaign: Campaign) -> int:
         with transaction.atomic():
             if not _open_again(campaign.pk):
                 raise Conflict(_("The campaign is in another state by now: look at it again."))
-            contact_ids = _queue_unknown(campaign.pk, after)
+            contact_ids = queueing.queue_unknown(campaign.pk, after=after, limit=CHUNK)
             if not contact_ids:
                 transaction.set_rollback(True)  # it stays finished
                 break
@@ -60,25 +61,3 @@ def _open_again(campaign_id: int) -> bool:
             state=State.SENDING, finished_at=None, moved_at=timezone.now()
         )
     return current.state in {State.FINISHED, State.SENDING, State.PAUSED}
-
-
-def _queue_unknown(campaign_id: int, after: int) -> list[int]:
-    """The next chunk of unknown rows by contact, queued. The server's words about them stay."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH picked AS MATERIALIZED (
-                SELECT contact_id FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status = 'unknown'
-                  AND contact_id > %(after)s
-                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-            )
-            UPDATE campaigns_delivery AS row
-            SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
-            WHERE row.campaign_id = %(campaign)s
-              AND row.contact_id = ANY(ARRAY(SELECT contact_id FROM picked))
-            RETURNING row.contact_id
-            """,
-            {"campaign": campaign_id, "after": after, "limit": CHUNK},
-        )
-        return [contact for (contact,) in cursor.fetchall()]

@@ -1,18 +1,31 @@
-"""Looking at a letter before anybody gets it."""
+"""Looking at a letter before anybody gets it: on the page, or in a mailbox."""
 
 from __future__ import annotations
 
+from concurrent.futures import wait
+from datetime import timedelta
+from functools import partial
+
+from cryptography.fernet import InvalidToken
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.campaigns import letters
-from apps.campaigns.letters import Preview
+from apps.campaigns.letters import LetterFault, Preview
 from apps.campaigns.models import Campaign, TestSend
+from apps.campaigns.services.sending import connections
+from apps.campaigns.services.sending.handover import Handover, Ready
+from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET, result_of
 from apps.mailer.models import Contact
+from apps.senders.selectors import choose_route, routes_of
 from core import queues
-from core.errors import InvalidInput
+from core.errors import AppError, InvalidInput
 from mailkit.addresses import Fault, parse_address
+
+# For the server's answer; a thread of its own waits longer.
+WAIT_SECONDS = 5.0
 
 
 def preview(*, campaign: Campaign, contact: Contact | None = None) -> Preview:
@@ -33,3 +46,64 @@ def send_test(*, campaign: Campaign, to: str, by: User | None) -> TestSend:
     test = TestSend.objects.create(campaign=campaign, to=address.email, created_by=by)
     transaction.on_commit(lambda: queues.ring(send_single_email, test_send_id=test.pk))
     return test
+
+
+def send_test_letter(test_id: int) -> None:
+    """Send a queued test letter, once: a second worker with the same task does nothing."""
+    claimed = TestSend.objects.filter(pk=test_id, state=TestSend.State.QUEUED).update(
+        state=TestSend.State.SENDING, updated_at=timezone.now()
+    )
+    if not claimed:
+        return
+    test = TestSend.objects.select_related("campaign__workspace", "campaign__created_by").get(
+        pk=test_id
+    )
+    campaign = test.campaign
+    settle = partial(_settle_test, test_id)
+    try:
+        routes = routes_of(campaign.workspace)
+        contact = Contact.objects.filter(workspace=campaign.workspace, email=test.to).first()
+        message = letters.compiled(campaign).test_letter(
+            test.to, letters.sample_values(contact), test.pk
+        )
+    except (LetterFault, AppError) as error:
+        settle(TestSend.State.FAILED, None, str(error))
+        return
+    except InvalidToken:
+        settle(TestSend.State.FAILED, None, str(UNREADABLE_SECRET))
+        return
+    route = choose_route(routes, str(test_id)) or next(iter(routes), None)
+    if route is None:
+        settle(TestSend.State.FAILED, None, _("All SMTP relays are switched off."))
+        return
+    letter = Ready(0, test.to, message, 0)
+    handover = Handover([letter])
+    future = connections.sender().hand_over(
+        route, handover, envelope_from=campaign.from_email, connections=1
+    )
+
+    def finish() -> None:
+        outcome = next((outcome for _row, outcome in handover.collect()), handover.failure)
+        # A person waits for a test letter: what would be tried again later has failed now.
+        result = result_of(letter, outcome, retry_for=timedelta(0))
+        settle(TestSend.State(result.status), result.code, result.reply)
+
+    wait([future], timeout=WAIT_SECONDS)
+    if future.done():
+        future.result()
+        finish()
+    else:
+        connections.sender().see_out(future, renew=partial(_renew_test, test_id), finish=finish)
+
+
+def _renew_test(test_id: int) -> None:
+    held = TestSend.objects.filter(pk=test_id, state=TestSend.State.SENDING)
+    held.update(updated_at=timezone.now())
+
+
+def _settle_test(test_id: int, state: str, code: int | None, reply: str) -> None:
+    """Unknown too: the sweeper may have given it up too early."""
+    held = [TestSend.State.SENDING, TestSend.State.UNKNOWN]
+    TestSend.objects.filter(pk=test_id, state__in=held).update(
+        state=state, code=code, reply=reply[:2000], updated_at=timezone.now()
+    )

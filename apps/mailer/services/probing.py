@@ -26,8 +26,9 @@ from apps.senders.services.buckets import Buckets, Window
 from apps.senders.services.buckets import connect as connect_redis
 from mailkit.addresses import Address
 from mailkit.networks import is_public_address
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
+from mailkit.smtp.endpoint import Endpoint, Timeouts
 from mailkit.smtp.outcomes import SERVICE_CLOSING, Broken, Refused
+from mailkit.smtp.session import Session
 from mailkit.verify.dns import resolve_host
 from mailkit.verify.policy import Pace, pace_key, pace_of
 from mailkit.verify.probe import ProbeResult, probe_domain
@@ -222,7 +223,7 @@ async def _probe(
         quit=1,
     )  # fmt: skip
 
-    async def connect(host: str) -> Connection | Refused | Broken:
+    async def connect(host: str) -> Session | Refused | Broken:
         if sandbox:
             address, port = "127.0.0.1", settings.SANDBOX_SMTP_PORT
         else:
@@ -231,7 +232,7 @@ async def _probe(
                 return Broken("connect", "dns", detail="no public address")
             address, port = found[0], 25
         endpoint = Endpoint(address, port, "none", settings.MAIL_HOSTNAME)
-        return await Connection.open(endpoint, timeouts)
+        return await Session.open(endpoint, timeouts)
 
     await probe_domain(
         one.facts,

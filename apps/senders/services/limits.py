@@ -269,11 +269,6 @@ def limits_for(workspace: Workspace, relay_id: int | None, sending_domain: str) 
     return found
 
 
-def forget_rules() -> None:
-    """Read the rows anew: after a change in this process."""
-    _known.clear()
-
-
 def rules_of(workspace: Workspace, relay_id: int | None, sending_domain: str) -> Rules:
     scope = f"limits:relay:{relay_id}" if relay_id else f"limits:sandbox:{workspace.pk}"
     windows: tuple[Window, ...] = ()

@@ -31,8 +31,8 @@ from apps.senders.selectors import endpoint_of
 from core import queues, secrets
 from core.errors import Conflict, InvalidInput, NotAllowed
 from mailkit.networks import is_public_address
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
-from mailkit.smtp.endpoint import MAIL_PORTS, Auth, Security
+from mailkit.smtp.endpoint import MAIL_PORTS, Auth, Endpoint, Security, Timeouts
+from mailkit.smtp.session import Session
 
 FAILING_AFTER = 3  # failures in a row
 FIRST_REST = timedelta(seconds=30)  # doubles with each failure after it
@@ -196,8 +196,8 @@ def check_relay(relay_id: int) -> None:
 
 
 async def _try(endpoint: Endpoint) -> str:
-    opened = await Connection.open(endpoint, CHECK_TIMEOUTS)
-    if not isinstance(opened, Connection):
+    opened = await Session.open(endpoint, CHECK_TIMEOUTS)
+    if not isinstance(opened, Session):
         return fault_of(opened)
     await opened.close()
     return ""

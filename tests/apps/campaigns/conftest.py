@@ -10,11 +10,12 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign
+from apps.mailer.models import ContactList
 from apps.senders.models import Relay
-from apps.senders.services.limits import forget_rules
 from tests.apps.campaigns.letters_out import StartRelay, say_goodbye
 from tests.mailkit.smtp.fake_server import FakeServer
-from tests.support.factories import make_campaign
+from tests.support.factories import make_campaign, make_contact, make_delivery, make_list
+from tests.support.limits import forget_rules
 from tests.support.sandbox import LoopThread
 
 
@@ -58,3 +59,23 @@ def relay(workspace: Workspace, loop_thread: LoopThread) -> Iterator[StartRelay]
 @pytest.fixture
 def campaign(workspace: Workspace) -> Campaign:
     return make_campaign(workspace, state=Campaign.State.SENDING, launched_at=timezone.now())
+
+
+@pytest.fixture
+def to(workspace: Workspace) -> ContactList:
+    chosen = make_list(workspace, "Customers")
+    make_contact(workspace, "anna@inbox.sandbox.test", to=chosen, first_name="Anna")
+    return chosen
+
+
+@pytest.fixture
+def draft(workspace: Workspace, to: ContactList) -> Campaign:
+    return make_campaign(workspace, to, name="Spring")
+
+
+@pytest.fixture
+def sending(workspace: Workspace, to: ContactList) -> Campaign:
+    campaign = make_campaign(workspace, to, name="Summer", state=Campaign.State.SENDING)
+    for status in ("queued", "sent", "sent", "failed", "unknown"):
+        make_delivery(campaign, make_contact(workspace), status=status)
+    return campaign

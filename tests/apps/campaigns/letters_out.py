@@ -13,7 +13,7 @@ from typing import Any
 from django.utils import timezone
 
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import connections, sending
+from apps.campaigns.services.sending import batches, connections
 from apps.mailer.models import Contact
 from apps.senders.models import Relay
 from tests.mailkit.smtp.fake_server import FakeServer
@@ -42,7 +42,7 @@ def parsed(data: bytes) -> EmailMessage:
 
 
 def send_all(campaign: Campaign) -> None:
-    while sending.send_batch(campaign.pk):
+    while batches.send_batch(campaign.pk):
         pass
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import ledger
+from apps.campaigns.services.ledger import claims
 from apps.mailer.models import Contact
 from mailkit.providers import OTHER
 from tests.support.factories import make_contact, make_delivery
@@ -38,7 +38,7 @@ def row_of(campaign: Campaign, contact: Contact) -> Delivery:
 def claim(campaign: Campaign, limit: int = 10) -> list[int]:
     """The contacts whose rows could be claimed; they are free again."""
     with transaction.atomic():
-        return [row.contact_id for row in ledger.claim(campaign.pk, OTHER, limit)]
+        return [row.contact_id for row in claims.claim(campaign.pk, OTHER, limit)]
 
 
 def held(campaign: Campaign, *, limit: int = 10) -> uuid.UUID:
@@ -57,9 +57,9 @@ def hand_off(
 ) -> set[int]:
     """Claim rows and hand them off, with something happening in between."""
     with transaction.atomic():
-        rows = ledger.claim(campaign.pk, OTHER, limit)
+        rows = claims.claim(campaign.pk, OTHER, limit)
         meanwhile()
-        return ledger.hand_off(campaign.pk, token, [row.contact_id for row in rows])
+        return claims.hand_off(campaign.pk, token, [row.contact_id for row in rows])
 
 
 def let_leases_end(campaign: Campaign) -> None:

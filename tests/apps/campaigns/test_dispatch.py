@@ -14,13 +14,16 @@ from django.utils import timezone
 
 from apps.campaigns import selectors, tasks
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import launch, ledger, sending
+from apps.campaigns.services import launch
+from apps.campaigns.services.ledger import queueing
+from apps.campaigns.services.sending import batches, slices
 from apps.mailer.models import Contact
 from apps.senders.models import ProviderLimit, Relay, SendingPolicy
 from apps.senders.services import limits
 from tests.apps.campaigns.letters_out import StartRelay, make_all_due, queue_many, send_all
 from tests.apps.campaigns.rows import statuses
 from tests.support.concurrency import in_thread
+from tests.support.limits import forget_rules
 from tests.support.sandbox import Sandbox
 
 State = Campaign.State
@@ -30,13 +33,13 @@ Status = Delivery.Status
 @pytest.fixture(autouse=True)
 def _fresh_limits() -> Iterator[None]:
     """Relays have the numbers of an earlier run's."""
-    limits.forget_rules()
+    forget_rules()
     limits._shared.cache_clear()
     store = redis.Redis.from_url(settings.REDIS_URL)
     for key in store.scan_iter("limits:*"):
         store.delete(key)
     yield
-    limits.forget_rules()
+    forget_rules()
     limits._shared.cache_clear()
 
 
@@ -49,12 +52,12 @@ def _no_bells(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices that end when nothing can go, not after a nap."""
-    monkeypatch.setattr(sending, "SLICE_SECONDS", 1.0)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 1.0)
 
 
 def limit(campaign: Campaign, provider: str, **numbers: int) -> None:
     ProviderLimit.objects.create(workspace=campaign.workspace, provider=provider, **numbers)
-    limits.forget_rules()
+    forget_rules()
 
 
 def by_provider(campaign: Campaign) -> dict[tuple[str, str], int]:
@@ -139,8 +142,8 @@ def test_connections_of_a_provider_are_shared_and_given_up(
     queue_many(campaign, 3, "y", provider="yahoo")
     found = limits.limits_for(campaign.workspace, None, "inbox.sandbox.test")
     other_worker = found.seats("gmail", 1)
-    monkeypatch.setattr(sending, "SEAT_WAIT_SECONDS", 60.0)
-    assert sending.send_batch(campaign.pk) is False
+    monkeypatch.setattr(slices, "SEAT_WAIT_SECONDS", 60.0)
+    assert batches.send_batch(campaign.pk) is False
     # No row was taken for which there was no connection.
     assert by_provider(campaign) == {("gmail", "queued"): 12, ("yahoo", "sent"): 3}
     assert set(Delivery.objects.filter(status="queued").values_list("attempts", flat=True)) == {0}
@@ -155,7 +158,7 @@ def test_a_retry_by_hand_heeds_the_limit(campaign: Campaign, sandbox: Sandbox, s
     send_all(campaign)
     (late,) = queue_many(campaign, 1, "late", provider="gmail")
     Campaign.objects.update(state=State.SENDING)
-    sending.send_one(campaign.pk, late.pk)
+    batches.send_one(campaign.pk, late.pk)
     assert statuses(campaign) == {"sent": 2, "queued": 1}
     assert Delivery.objects.get(contact=late).attempts == 0
 
@@ -168,7 +171,7 @@ def test_without_redis_only_what_has_a_limit_waits(
     queue_many(campaign, 5, "y", provider="yahoo")
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     limits._shared.cache_clear()
-    limits.forget_rules()
+    forget_rules()
     send_all(campaign)
     assert by_provider(campaign) == {("gmail", "queued"): 5, ("yahoo", "sent"): 5}
 
@@ -177,17 +180,17 @@ def test_redis_that_goes_away_during_a_slice_stops_nothing(
     campaign: Campaign, sandbox: Sandbox, settings: LazySettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(sending, "SMALLEST_GROUP", 2)
-    monkeypatch.setattr(sending, "GROUP", 2)
+    monkeypatch.setattr(slices, "SMALLEST_GROUP", 2)
+    monkeypatch.setattr(slices, "GROUP", 2)
     queue_many(campaign, 20)
-    send = sending.Slice._send
+    send = slices.Slice._send
 
     def lose_redis(self: Any, *args: Any) -> int | None:
         self._limits._buckets._store.connection_pool.disconnect()
         self._limits._buckets._store.connection_pool.connection_kwargs["port"] = 1
         return send(self, *args)
 
-    monkeypatch.setattr(sending.Slice, "_send", lose_redis)
+    monkeypatch.setattr(slices.Slice, "_send", lose_redis)
     send_all(campaign)
     assert statuses(campaign) == {"sent": 20}
 
@@ -210,13 +213,13 @@ def test_a_provider_that_asks_for_it_gets_no_more_for_a_while(
 ) -> None:
     server = relay({"RCPT": reply}, relay={"max_connections": 1})
     queue_many(campaign, 30, "g", provider="gmail")
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     before = dict(by_provider(campaign))
     assert (before.get(("gmail", "queued"), 0) > 0) is slower, before
     # The others go on as if nothing had been.
     server.script.clear()
     queue_many(campaign, 30, "y", provider="yahoo")
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     found = by_provider(campaign)
     assert found[("yahoo", "sent")] == 30
     assert found.get(("gmail", "queued"), 0) == before.get(("gmail", "queued"), 0)
@@ -231,8 +234,8 @@ def test_nothing_goes_outside_the_workspaces_hours(campaign: Campaign, sandbox: 
     campaign.hours_from, campaign.hours_until = away, away + 1
     campaign.save()
     asked_for, *_others = queue_many(campaign, 3)
-    assert sending.send_batch(campaign.pk) is False
-    sending.send_one(campaign.pk, asked_for.pk)
+    assert batches.send_batch(campaign.pk) is False
+    batches.send_one(campaign.pk, asked_for.pk)
     assert statuses(campaign) == {"queued": 3}
     # The same moment on the clocks of a workspace that is twelve hours ahead.
     zone = "Etc/GMT-12" if hour < 12 else "Etc/GMT+12"
@@ -278,7 +281,7 @@ def test_only_a_mailbox_that_does_not_exist_touches_its_contact(
     relay({"RCPT": replies}, relay={"max_connections": 1}, extensions=["8BITMIME"])
     contacts = queue_many(campaign, len(replies))
     for _round in range(len(replies)):
-        sending.send_batch(campaign.pk)
+        batches.send_batch(campaign.pk)
     assert Delivery.objects.get(contact=contacts[0]).fault == "mailbox"
     found = Contact.objects.filter(pk__in=[one.pk for one in contacts]).order_by("pk")
     assert [one.status for one in found] == ["bounced", *["subscribed"] * (len(replies) - 1)]
@@ -299,7 +302,7 @@ def test_a_provider_that_blocks_is_paused_alone_and_goes_on_when_told(
     policy(campaign)
     server = relay({"RCPT": "550 5.7.1 blocked as spam"})
     queue_many(campaign, 20, "g", provider="gmail")
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     campaign.refresh_from_db()
     # Nobody else was waiting: then it is the whole campaign.
     assert campaign.state == State.PAUSED
@@ -308,7 +311,7 @@ def test_a_provider_that_blocks_is_paused_alone_and_goes_on_when_told(
     Campaign.objects.update(state=State.SENDING)
     queue_many(campaign, 20, "y", provider="yahoo")
     queue_many(campaign, 20, "h", provider="gmail")
-    sending.Slice(Campaign.objects.get(pk=campaign.pk))._watch()
+    slices.Slice(Campaign.objects.get(pk=campaign.pk))._watch()
     campaign.refresh_from_db()
     assert (campaign.state, list(campaign.paused_providers)) == (State.SENDING, ["gmail"])
     send_all(campaign)
@@ -328,9 +331,9 @@ def test_bounces_stop_the_whole_campaign_and_resuming_starts_a_new_count(
     campaign: Campaign, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy(campaign)
-    monkeypatch.setattr(sending, "WATCH_SECONDS", 0.0)
-    monkeypatch.setattr(sending, "SMALLEST_GROUP", 10)
-    monkeypatch.setattr(sending, "GROUP", 10)
+    monkeypatch.setattr(slices, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(slices, "SMALLEST_GROUP", 10)
+    monkeypatch.setattr(slices, "GROUP", 10)
     relay({"RCPT": [*["550 5.1.1 No such user here"] * 12, "250 ok"]})
     queue_many(campaign, 60)
     send_all(campaign)
@@ -352,7 +355,7 @@ def test_a_slice_that_began_before_it_was_resumed_does_not_stop_it_again(
     policy(campaign)
     relay({"RCPT": "550 5.1.1 No such user here"})
     queue_many(campaign, 20)
-    old = sending.Slice(Campaign.objects.get(pk=campaign.pk))
+    old = slices.Slice(Campaign.objects.get(pk=campaign.pk))
     send_all(campaign)
     campaign.refresh_from_db()
     assert campaign.state == State.PAUSED
@@ -365,20 +368,20 @@ def test_a_slice_that_began_before_it_was_resumed_does_not_stop_it_again(
 def test_a_provider_that_is_paused_is_not_claimed_by_a_running_slice(
     campaign: Campaign, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "SMALLEST_GROUP", 5)
-    monkeypatch.setattr(sending, "GROUP", 5)
+    monkeypatch.setattr(slices, "SMALLEST_GROUP", 5)
+    monkeypatch.setattr(slices, "GROUP", 5)
     queue_many(campaign, 20, "g", provider="gmail")
     queue_many(campaign, 20, "y", provider="yahoo")
-    send = sending.Slice._send
+    send = slices.Slice._send
 
     def pause_gmail(self: Any, *args: Any) -> int | None:
         went_on = send(self, *args)
         launch.pause_by_itself(campaign.pk, "blocked", "gmail")
         return went_on
 
-    monkeypatch.setattr(sending.Slice, "_send", pause_gmail)
-    assert sending.send_batch(campaign.pk) is False
+    monkeypatch.setattr(slices.Slice, "_send", pause_gmail)
+    assert batches.send_batch(campaign.pk) is False
     assert by_provider(campaign) == {
         ("gmail", "sent"): 5, ("gmail", "queued"): 15, ("yahoo", "sent"): 20,
     }  # fmt: skip
-    assert ledger.queued_providers(campaign.pk) == ["gmail"]
+    assert queueing.queued_providers(campaign.pk) == ["gmail"]

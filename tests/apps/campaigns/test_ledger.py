@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import launch, ledger, monitoring
-from apps.campaigns.services.ledger import Result
+from apps.campaigns.services import launch, monitoring
+from apps.campaigns.services.ledger import claims, endings, leases, queueing, results
+from apps.campaigns.services.ledger.results import Result
 from apps.campaigns.services.retry import retry_delivery
 from apps.mailer.models import Contact, Suppression
 from apps.mailer.services import contacts
@@ -49,7 +50,7 @@ def test_claim_takes_queued_rows_of_a_sending_campaign(campaign: Campaign) -> No
         if status != Status.QUEUED:
             rows_of(campaign, 1, status=status)
     with transaction.atomic():
-        first = {row.contact_id for row in ledger.claim(campaign.pk, OTHER, 2)}
+        first = {row.contact_id for row in claims.claim(campaign.pk, OTHER, 2)}
         assert len(first) == 2
         assert first <= waiting
     assert set(claim(campaign)) == waiting  # they were not handed off
@@ -94,7 +95,7 @@ def test_workers_that_claim_at_once_never_get_the_same_row(campaign: Campaign) -
 def test_claim_passes_over_what_another_transaction_holds(campaign: Campaign) -> None:
     rows_of(campaign, 4)
     with transaction.atomic():
-        mine = {row.contact_id for row in ledger.claim(campaign.pk, OTHER, 2)}
+        mine = {row.contact_id for row in claims.claim(campaign.pk, OTHER, 2)}
         others = in_thread(claim, campaign).result(timeout=10)
     assert len(mine) == 2
     assert len(others) == 2
@@ -130,10 +131,10 @@ def test_a_no_that_comes_during_the_last_look_counts_for_what_is_not_handed_off(
     """Who ends the waiting rows waits for the claim: it never writes over a hand-off."""
     (contact,) = rows_of(campaign, 1)
     with transaction.atomic():
-        assert ledger.claim(campaign.pk, OTHER, 10)
-        suppressing = in_thread(ledger.suppress_waiting, campaign.workspace_id, contact.email)
+        assert claims.claim(campaign.pk, OTHER, 10)
+        suppressing = in_thread(endings.suppress_waiting, campaign.workspace_id, contact.email)
         wait_until_blocked()
-        assert ledger.hand_off(campaign.pk, uuid.uuid4(), [contact.pk]) == {contact.pk}
+        assert claims.hand_off(campaign.pk, uuid.uuid4(), [contact.pk]) == {contact.pk}
     assert suppressing.result(timeout=10) == 0
     assert statuses(campaign) == {"handing_off": 1}
 
@@ -163,17 +164,17 @@ def test_cancel_ends_waiting_and_claimed_rows_but_not_those_on_their_way(
     rows_of(campaign, 1, status=Status.DEFERRED, next_attempt_at=timezone.now())
     rows_of(campaign, 1, status=Status.SENT)
     with transaction.atomic():
-        rows = ledger.claim(campaign.pk, OTHER, 2)
+        rows = claims.claim(campaign.pk, OTHER, 2)
         cancelling = in_thread(launch.cancel_campaign, campaign=campaign)
         wait_until_blocked()
         contact_ids = [row.contact_id for row in rows]
-        assert ledger.hand_off(campaign.pk, uuid.uuid4(), contact_ids) == set()
+        assert claims.hand_off(campaign.pk, uuid.uuid4(), contact_ids) == set()
     cancelling.result(timeout=10)
     campaign.refresh_from_db()
     assert campaign.state == State.CANCELLING
-    assert not ledger.finish(campaign.pk)
-    ledger.settle(campaign.pk, handing, [Result(on_its_way.pk, Status.SENT, "body", 250, "ok")])
-    assert ledger.finish(campaign.pk)
+    assert not endings.finish(campaign.pk)
+    results.settle(campaign.pk, handing, [Result(on_its_way.pk, Status.SENT, "body", 250, "ok")])
+    assert endings.finish(campaign.pk)
     assert statuses(campaign) == {"sent": 2, "cancelled": 5}
     campaign.refresh_from_db()
     assert campaign.state == State.CANCELLED
@@ -185,9 +186,9 @@ def test_cancel_ends_waiting_and_claimed_rows_but_not_those_on_their_way(
 def test_expired_hand_offs_are_unknown(campaign: Campaign) -> None:
     (handed,) = rows_of(campaign, 1, stage="rcpt", code=451)
     token = held(campaign)
-    assert ledger.expire_leases() == 0
+    assert leases.expire_leases() == 0
     let_leases_end(campaign)
-    assert ledger.expire_leases() == 1
+    assert leases.expire_leases() == 1
     row = row_of(campaign, handed)
     assert (row.status, row.token, row.lease_until) == ("unknown", token, None)
     # What an earlier attempt was told is not the answer to this one.
@@ -198,11 +199,11 @@ def test_expired_hand_offs_are_unknown(campaign: Campaign) -> None:
 def test_leases_of_many_processes_end_at_once(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "EXPIRED_AT_ONCE", 3)
+    monkeypatch.setattr(leases, "EXPIRED_AT_ONCE", 3)
     rows_of(campaign, 7)
     held(campaign)
     let_leases_end(campaign)
-    assert ledger.expire_leases() == 7
+    assert leases.expire_leases() == 7
     assert statuses(campaign) == {"unknown": 7}
 
 
@@ -210,8 +211,8 @@ def test_renewed_leases_do_not_expire(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1)
     token = held(campaign)
     let_leases_end(campaign)
-    ledger.renew(campaign.pk, token, [contact.pk])
-    assert ledger.expire_leases() == 0
+    leases.renew(campaign.pk, token, [contact.pk])
+    assert leases.expire_leases() == 0
 
 
 def test_an_unknown_row_is_not_sent_again_by_itself(campaign: Campaign) -> None:
@@ -232,8 +233,8 @@ def test_expiry_passes_over_rows_that_are_being_settled(campaign: Campaign) -> N
     token = held(campaign)
     let_leases_end(campaign)
     with transaction.atomic():
-        ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
-        assert in_thread(ledger.expire_leases).result(timeout=10) == 0
+        results.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
+        assert in_thread(leases.expire_leases).result(timeout=10) == 0
     assert statuses(campaign) == {"sent": 1}
 
 
@@ -244,7 +245,7 @@ def test_settle_writes_the_servers_words(campaign: Campaign) -> None:
     sent, failed, deferred = rows_of(campaign, 3)
     token = held(campaign)
     due = timezone.now() + timedelta(minutes=5)
-    ledger.settle(
+    results.settle(
         campaign.pk,
         token,
         [
@@ -265,12 +266,12 @@ def test_settle_writes_the_servers_words(campaign: Campaign) -> None:
 def test_a_turn_that_did_not_come_is_no_attempt(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1, attempts=3)
     token = held(campaign)
-    ledger.settle(
+    results.settle(
         campaign.pk,
         token,
         [Result(contact.pk, Status.DEFERRED, next_attempt_at=timezone.now() + PAST)],
     )
-    assert ledger.queue_due(campaign.pk) == 1
+    assert queueing.queue_due(campaign.pk) == 1
     assert row_of(campaign, contact).attempts == 3
     assert claim(campaign) == [contact.pk]
 
@@ -280,7 +281,7 @@ def test_a_late_answer_settles_a_row_given_up(campaign: Campaign) -> None:
     token = held(campaign)
     let_leases_end(campaign)
     monitoring.sweep()
-    ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
+    results.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
     assert row_of(campaign, contact).status == Status.SENT
 
 
@@ -290,7 +291,7 @@ def test_a_late_deferral_opens_the_finished_campaign_again(campaign: Campaign) -
     let_leases_end(campaign)
     monitoring.sweep()
     late = Result(contact.pk, Status.DEFERRED, "rcpt", 451, "later", timezone.now() + PAST)
-    ledger.settle(campaign.pk, token, [late])
+    results.settle(campaign.pk, token, [late])
     monitoring.sweep()
     campaign.refresh_from_db()
     assert (campaign.state, campaign.finished_at) == (State.SENDING, None)
@@ -303,10 +304,10 @@ def test_nothing_is_tried_again_in_a_cancelled_campaign(campaign: Campaign, when
     token = held(campaign)
     later = Result(contact.pk, Status.DEFERRED, "rcpt", 451, "later", timezone.now())
     if when == "after":
-        ledger.settle(campaign.pk, token, [later])
+        results.settle(campaign.pk, token, [later])
     launch.cancel_campaign(campaign=campaign)
     if when == "before":
-        ledger.settle(campaign.pk, token, [later])
+        results.settle(campaign.pk, token, [later])
     monitoring.sweep()
     assert statuses(campaign) == {"cancelled": 1}
     campaign.refresh_from_db()
@@ -318,7 +319,7 @@ def test_a_deferred_row_that_outlived_the_cancellation_ends_when_it_is_due(
 ) -> None:
     campaign = make_campaign(workspace, state=State.CANCELLED)
     rows_of(campaign, 1, status=Status.DEFERRED, next_attempt_at=timezone.now() + PAST)
-    ledger.queue_due()
+    queueing.queue_due()
     assert statuses(campaign) == {"cancelled": 1}
 
 
@@ -328,11 +329,11 @@ def test_an_answer_under_a_stale_token_changes_nothing_and_is_logged(
     (contact,) = rows_of(campaign, 1)
     stale = held(campaign)
     let_leases_end(campaign)
-    ledger.expire_leases()
-    assert ledger.queue_again(campaign.pk, contact.pk)
+    leases.expire_leases()
+    assert queueing.queue_again(campaign.pk, contact.pk)
     fresh = held(campaign)
     with caplog.at_level(logging.ERROR):
-        ledger.settle(campaign.pk, stale, [Result(contact.pk, Status.FAILED, "rcpt", 550, "no")])
+        results.settle(campaign.pk, stale, [Result(contact.pk, Status.FAILED, "rcpt", 550, "no")])
     assert "1 of 1 results found no row" in caplog.text
     row = row_of(campaign, contact)
     assert (row.status, row.token) == ("handing_off", fresh)
@@ -343,7 +344,7 @@ def test_tokens_hold_in_their_own_campaign_only(campaign: Campaign) -> None:
     other = make_campaign(campaign.workspace, state=State.SENDING)
     make_delivery(other, contact)
     token = held(campaign)
-    ledger.settle(other.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
+    results.settle(other.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
     assert statuses(other) == {"queued": 1}
     assert statuses(campaign) == {"handing_off": 1}
 
@@ -355,9 +356,9 @@ def test_due_rows_are_queued(campaign: Campaign) -> None:
     now = timezone.now()
     rows_of(campaign, 2, status=Status.DEFERRED, next_attempt_at=now + PAST)
     rows_of(campaign, 1, status=Status.DEFERRED, next_attempt_at=now - PAST)
-    assert ledger.queue_due(campaign.pk + 1) == 0
-    assert ledger.queue_due(campaign.pk) == 2
-    assert ledger.queue_due() == 0
+    assert queueing.queue_due(campaign.pk + 1) == 0
+    assert queueing.queue_due(campaign.pk) == 2
+    assert queueing.queue_due() == 0
     assert statuses(campaign) == {"queued": 2, "deferred": 1}
 
 
@@ -375,7 +376,7 @@ def test_suppression_reaches_waiting_rows_of_that_person_alone(campaign: Campaig
     make_delivery(paused, anna, status=Status.DEFERRED, next_attempt_at=timezone.now())
     make_delivery(over, anna, status=Status.SENT)
     make_delivery(theirs, namesake)
-    assert ledger.suppress_waiting(workspace.pk, anna.email) == 2
+    assert endings.suppress_waiting(workspace.pk, anna.email) == 2
     assert statuses(campaign) == {"suppressed": 1, "queued": 1}
     assert statuses(paused) == {"suppressed": 1}
     assert statuses(over) == {"sent": 1}
@@ -386,17 +387,17 @@ def test_suppression_reaches_waiting_rows_of_that_person_alone(campaign: Campaig
 def test_a_campaign_finishes_only_when_every_row_is_final(campaign: Campaign, status: str) -> None:
     rows_of(campaign, 1, status=Status.SENT)
     held_by_a_process = status == "handing_off"
-    lease = timezone.now() + ledger.LEASE if held_by_a_process else None
+    lease = timezone.now() + leases.LEASE if held_by_a_process else None
     rows_of(campaign, 1, status=status, lease_until=lease)
-    assert ledger.finish(campaign.pk) is (status not in Delivery.IN_MOTION)
-    assert not ledger.finish(campaign.pk)
+    assert endings.finish(campaign.pk) is (status not in Delivery.IN_MOTION)
+    assert not endings.finish(campaign.pk)
     campaign.refresh_from_db()
     assert (campaign.finished_at is not None) is (campaign.state == State.FINISHED)
 
 
 @pytest.mark.parametrize("state", ["draft", "preparing", "paused", "cancelled", "finished"])
 def test_only_what_is_sent_or_cancelled_finishes(workspace: Workspace, state: str) -> None:
-    assert not ledger.finish(make_campaign(workspace, state=state).pk)
+    assert not endings.finish(make_campaign(workspace, state=state).pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -404,7 +405,7 @@ def test_a_campaign_does_not_finish_under_a_retry(campaign: Campaign) -> None:
     (contact,) = rows_of(campaign, 1, status=Status.FAILED)
     with transaction.atomic():
         retry_delivery(campaign=campaign, contact_id=contact.pk)
-        finishing = in_thread(ledger.finish, campaign.pk)
+        finishing = in_thread(endings.finish, campaign.pk)
         wait_until_blocked()
     assert finishing.result(timeout=10) is False
     campaign.refresh_from_db()

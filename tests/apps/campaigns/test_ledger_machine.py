@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import launch, ledger, monitoring
-from apps.campaigns.services.ledger import Result
+from apps.campaigns.services import launch, monitoring
+from apps.campaigns.services.ledger import endings, results
+from apps.campaigns.services.ledger.results import Result
 from apps.campaigns.services.retry import retry_delivery
 from apps.mailer.models import Contact, Suppression
 from apps.mailer.services import contacts
@@ -111,8 +112,8 @@ class LedgerMachine(RuleBasedStateMachine):
         worker = self.pair[number]
         if worker.token and worker.handed:
             due = timezone.now() + PAST if status == "deferred" else None
-            results = [Result(contact, status, "body", 0, "", due) for contact in worker.handed]
-            ledger.settle(self.campaign.pk, worker.token, results)
+            told = [Result(contact, status, "body", 0, "", due) for contact in worker.handed]
+            results.settle(self.campaign.pk, worker.token, told)
             if status in ("deferred", "failed"):  # the server surely has not got them
                 self.reached.subtract(worker.handed)
             worker.forget()
@@ -135,13 +136,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def finish(self) -> None:
-        ledger.finish(self.campaign.pk)
+        endings.finish(self.campaign.pk)
 
     @rule(number=people)
     def say_no(self, number: int) -> None:
         contact = self.contacts[number]
         contacts.unsubscribe(contact=contact, source="test")
-        ledger.suppress_waiting(self.campaign.workspace_id, contact.email)
+        endings.suppress_waiting(self.campaign.workspace_id, contact.email)
         self.said_no.add(contact.pk)
 
     @rule(number=people)

@@ -10,8 +10,9 @@ from django.db import connection
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import ledger, monitoring, partitions
-from apps.campaigns.services.ledger import Result
+from apps.campaigns.services import monitoring, partitions
+from apps.campaigns.services.ledger import claims, endings, leases, plans, queueing, results
+from apps.campaigns.services.ledger.results import Result
 from mailkit.providers import OTHER
 from tests.apps.campaigns.rows import (
     held,
@@ -41,8 +42,8 @@ def test_partitions_are_made_ahead(workspace: Workspace) -> None:
         contact = make_contact(workspace)
         make_delivery(campaign, contact)
         token = held(campaign)
-        ledger.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
-        assert ledger.finish(campaign.pk)
+        results.settle(campaign.pk, token, [Result(contact.pk, Status.SENT, "body", 250, "ok")])
+        assert endings.finish(campaign.pk)
     assert partitions.ensure_next_partitions() == 1
     with connection.cursor() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM campaigns_delivery ORDER BY 1")
@@ -82,29 +83,29 @@ def test_a_partition_made_twice_at_once_is_made_once() -> None:
 
 def plan_of(call: Any, *args: Any) -> str:
     """How the database goes about the last statement of a ledger function."""
-    plans: list[str] = []
+    found: list[str] = []
 
     def explain(sql: str, params: Any) -> None:
         if "campaigns_delivery" in sql:
             with connection.connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN {sql}", params)
-                plans.append("\n".join(line for (line,) in cursor.fetchall()))
+                found.append("\n".join(line for (line,) in cursor.fetchall()))
 
     def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         explain(sql, params)
         return run(sql, params, many, context)
 
-    class Explained(ledger._Prepared):
+    class Explained(plans._Prepared):
         def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
             explain(query, params)
             return super().execute(query, params, **options)
 
     with (
         connection.execute_wrapper(execute),
-        mock.patch.object(ledger, "_Prepared", Explained),
+        mock.patch.object(plans, "_Prepared", Explained),
     ):
         call(*args)
-    return plans[-1]
+    return found[-1]
 
 
 def insert_rows(campaign: Campaign, number: int, status: str) -> None:
@@ -139,17 +140,17 @@ def test_rows_are_found_by_indexes_whatever_the_statistics_say(
         if statistics == "fresh":
             cursor.execute("ANALYZE campaigns_delivery")
     token = uuid.uuid4()
-    plan = plan_of(ledger.claim, campaign.pk, OTHER, 50)
+    plan = plan_of(claims.claim, campaign.pk, OTHER, 50)
     # The partial index of the queued rows has the order of the claim.
     assert "using campaigns_delivery_p3000_campaign_id_provider_contact_id_idx" in plan, plan
     assert "Sort" not in plan, plan
     ids = list(range(5002, 5052))
-    results = [Result(number, Status.SENT, "body", 250, "ok") for number in ids]
+    told = [Result(number, Status.SENT, "body", 250, "ok") for number in ids]
     held_rows: list[tuple[Any, tuple[Any, ...]]] = [
-        (ledger.claim, (campaign.pk, OTHER, 50)),
-        (ledger.hand_off, (campaign.pk, token, ids)),
-        (ledger.renew, (campaign.pk, token, ids)),
-        (ledger.settle, (campaign.pk, token, results)),
+        (claims.claim, (campaign.pk, OTHER, 50)),
+        (claims.hand_off, (campaign.pk, token, ids)),
+        (leases.renew, (campaign.pk, token, ids)),
+        (results.settle, (campaign.pk, token, told)),
     ]
     for call, args in held_rows:
         plan = plan_of(call, *args)
@@ -157,9 +158,9 @@ def test_rows_are_found_by_indexes_whatever_the_statistics_say(
         # By the whole key or among the leased rows, but never through all of the campaign.
         assert "Index Cond: (campaign_id = 3001)\n" not in plan, plan
     due_work: list[tuple[Any, tuple[Any, ...]]] = [
-        (ledger.expire_leases, ()),
-        (ledger.queue_due, ()),
-        (ledger.finish, (campaign.pk,)),
+        (leases.expire_leases, ()),
+        (queueing.queue_due, ()),
+        (endings.finish, (campaign.pk,)),
         (monitoring.sweep, ()),
     ]
     for call, args in due_work:

@@ -18,7 +18,8 @@ from django.utils.translation import gettext_lazy
 from apps.accounts.models import Membership, User, Workspace
 from apps.campaigns import messages, selectors, tasks
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import campaigns, engagement, launch, ledger, monitoring, retry
+from apps.campaigns.services import campaigns, engagement, launch, monitoring, retry
+from apps.campaigns.services.ledger import audience, endings
 from apps.mailer.models import ContactList
 from apps.senders.models import Relay
 from core.errors import Conflict
@@ -300,7 +301,7 @@ def test_unknown_letters_are_sent_again_after_a_warning(
     add(campaign, "unknown", 3, stage="body", reply="timeout")
     add(campaign, "failed")
     add(campaign, "sent")
-    ledger.finish(campaign.pk)
+    endings.finish(campaign.pk)
     page = client.get(url(campaign)).content.decode()
     assert "Send again to 3 unknown" in page
     rows = client.get(url(campaign, "deliveries/"), {"status": "unknown"}).content.decode()
@@ -327,7 +328,7 @@ def test_in_chunks_and_none_left_reopens_nothing(
     add(campaign, "unknown", 5)
     assert retry.retry_unknown(campaign=campaign) == 5
     campaign.deliveries.update(status="sent")
-    assert ledger.finish(campaign.pk)
+    assert endings.finish(campaign.pk)
     assert retry.retry_unknown(campaign=campaign) == 0
     campaign.refresh_from_db()
     assert campaign.state == State.FINISHED
@@ -363,7 +364,7 @@ def test_resend_to_those_who_did_not_open(
     make_contact(campaign.workspace, to=campaign.lists.get())  # joined later
     client = client_of(teammate)
     assert 'id="resend"' not in client.get(url(campaign)).content.decode()
-    assert ledger.finish(campaign.pk)
+    assert endings.finish(campaign.pk)
     assert "1 letter was accepted and not opened" in client.get(url(campaign)).content.decode()
     answer = client.post(url(campaign, "resend/"))
     copy = Campaign.objects.latest("pk")
@@ -385,7 +386,7 @@ def test_resend_to_those_who_did_not_open(
     assert "Launch to 1 contact" in summary
     assert "have not opened it" in summary
     Campaign.objects.filter(pk=copy.pk).update(state=State.SENDING)
-    assert ledger.snapshot(copy.pk) == 1
+    assert audience.snapshot(copy.pk) == 1
 
 
 def test_a_copy_of_a_resend_is_for_the_same_people(campaign: Campaign, owner: User) -> None:
@@ -425,7 +426,7 @@ def test_the_forecast_counts_the_providers_of_the_launch(
     make_contact(campaign.workspace, "e@gmail.com", to=to, verdict="invalid")
     counted = selectors.audience_by_provider(campaign)
     assert counted["gmail"] == 2
-    assert ledger.snapshot(campaign.pk) == 4
+    assert audience.snapshot(campaign.pk) == 4
     assert counted == {
         row.key: row.total for row in selectors.breakdown(selectors.tallied(campaign))[0]
     }

@@ -14,7 +14,8 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns.forms import version
 from apps.campaigns.models import Campaign
-from apps.campaigns.services import campaigns, launch, ledger, monitoring, schedule
+from apps.campaigns.services import campaigns, launch, monitoring, schedule
+from apps.campaigns.services.ledger import audience
 from apps.mailer.models import ContactList
 from apps.senders.models import SendingPolicy
 from core.errors import Conflict, InvalidInput
@@ -251,7 +252,7 @@ def test_each_gets_it_when_their_own_clock_shows_the_time(draft: Campaign) -> No
     wall = (timezone.now() + 72 * HOUR).replace(tzinfo=None, microsecond=0)
     plan(draft, wall, zone="Europe/Moscow", recipient_time=True)
     Campaign.objects.update(state=State.SENDING)
-    ledger.snapshot(draft.pk)
+    audience.snapshot(draft.pk)
     for zone, contact in people.items():
         row = draft.deliveries.get(contact_id=contact.pk)
         own = zone if zone in {"Asia/Tokyo", "America/New_York"} else "Europe/Moscow"

@@ -15,7 +15,9 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.campaigns import letters, tasks, tokens
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import connections, launch, ledger, monitoring, sending
+from apps.campaigns.services import launch, monitoring
+from apps.campaigns.services.ledger import results
+from apps.campaigns.services.sending import batches, connections, groups, slices
 from apps.mailer.models import Contact
 from mailkit.smtp.pool import Pool
 from tests.apps.campaigns.letters_out import (
@@ -251,14 +253,14 @@ def test_nothing_is_sent_in_another_state(
 ) -> None:
     campaign = make_campaign(workspace, state=state)
     queue_many(campaign, 2)
-    assert sending.send_batch(campaign.pk) is False
+    assert batches.send_batch(campaign.pk) is False
     assert sandbox.messages == []
     assert statuses(campaign) == {"queued": 2}
 
 
 def test_a_late_doorbell_for_a_campaign_that_is_gone_does_nothing(db: None) -> None:
-    assert sending.send_batch(10**9) is False
-    sending.send_one(10**9, 1)
+    assert batches.send_batch(10**9) is False
+    batches.send_one(10**9, 1)
     tasks.send_single_email(test_send_id=10**9)
     launch.prepare_campaign(10**3 - 1)
 
@@ -280,7 +282,7 @@ def test_what_a_dead_process_was_handing_over_is_unknown_and_stays_so(
     with monkeypatch.context() as patch:
         patch.setattr(connections.Sender, "hand_over", die)
         with pytest.raises(Died):
-            sending.send_batch(campaign.pk)
+            batches.send_batch(campaign.pk)
     assert statuses(campaign) == {"handing_off": 3}
     Delivery.objects.update(lease_until=timezone.now() - timedelta(hours=1))
     monitoring.sweep()
@@ -294,8 +296,8 @@ def test_answers_outlast_a_database_that_is_away(
     campaign: Campaign, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue_many(campaign, 3)
-    monkeypatch.setattr(sending, "SETTLE_AGAIN_SECONDS", 0.01)
-    settle, tries = ledger.settle, []
+    monkeypatch.setattr(groups, "SETTLE_AGAIN_SECONDS", 0.01)
+    settle, tries = results.settle, []
 
     def settle_in_the_end(*args: Any) -> None:
         tries.append(args)
@@ -305,7 +307,7 @@ def test_answers_outlast_a_database_that_is_away(
                 cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         settle(*args)
 
-    monkeypatch.setattr(ledger, "settle", settle_in_the_end)
+    monkeypatch.setattr(results, "settle", settle_in_the_end)
     send_all(campaign)
     assert len(tries) == 2
     assert statuses(campaign) == {"sent": 3}
@@ -317,9 +319,9 @@ def test_what_a_process_claimed_that_dies_before_the_hand_off_is_sent_by_another
 ) -> None:
     queue_many(campaign, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(sending.Slice, "_compose", lambda *_: 1 / 0)
+        patch.setattr(slices, "compose", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            sending.send_batch(campaign.pk)
+            batches.send_batch(campaign.pk)
     assert statuses(campaign) == {"queued": 3}
     send_all(campaign)
     assert statuses(campaign) == {"sent": 3}
@@ -336,7 +338,7 @@ def test_a_slice_that_ends_early_rings_for_the_next(
     monkeypatch.setattr(tasks.send_email_batch, "delay", rung.append)
     queue_many(campaign, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(sending, "SLICE_SECONDS", -1.0)
+        patch.setattr(slices, "SLICE_SECONDS", -1.0)
         tasks.send_email_batch(campaign.pk)
     assert rung == [campaign.pk]
     assert sandbox.messages == []
@@ -381,8 +383,8 @@ def test_the_pause_button_reaches_a_running_slice(
     campaign: Campaign, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue_many(campaign, 10)
-    monkeypatch.setattr(sending, "SMALLEST_GROUP", 3)
-    send = sending.Slice._send
+    monkeypatch.setattr(slices, "SMALLEST_GROUP", 3)
+    send = slices.Slice._send
 
     def pause_after_the_first_group(*args: Any) -> int | None:
         rows = send(*args)
@@ -390,8 +392,8 @@ def test_the_pause_button_reaches_a_running_slice(
             launch.pause_campaign(campaign=campaign)
         return rows
 
-    monkeypatch.setattr(sending.Slice, "_send", pause_after_the_first_group)
-    assert sending.send_batch(campaign.pk) is False
+    monkeypatch.setattr(slices.Slice, "_send", pause_after_the_first_group)
+    assert batches.send_batch(campaign.pk) is False
     assert len(sandbox.messages) == 3
     assert statuses(campaign) == {"sent": 3, "queued": 7}
 

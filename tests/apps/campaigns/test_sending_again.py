@@ -8,8 +8,8 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.campaigns import tasks
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import sending
 from apps.campaigns.services.retry import retry_delivery
+from apps.campaigns.services.sending import batches
 from core.errors import Conflict
 from tests.apps.campaigns.letters_out import (
     only_row,
@@ -88,6 +88,6 @@ def test_a_retry_in_a_paused_campaign_waits_for_its_end(
     campaign = make_campaign(workspace, state=State.PAUSED)
     (contact,) = queue(campaign, "anna@inbox.sandbox.test", status=Status.FAILED)
     retry_delivery(campaign=campaign, contact_id=contact.pk)
-    sending.send_one(campaign.pk, contact.pk)
+    batches.send_one(campaign.pk, contact.pk)
     assert statuses(campaign) == {"queued": 1}
     assert sandbox.messages == []

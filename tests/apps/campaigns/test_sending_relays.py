@@ -8,12 +8,13 @@ import pytest
 from django.utils import timezone
 
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import connections, monitoring, sending
-from apps.campaigns.services.handover import Ready
+from apps.campaigns.services import monitoring
+from apps.campaigns.services.sending import batches, connections, outcomes, slices
+from apps.campaigns.services.sending.handover import Ready
 from apps.senders.models import Relay
 from apps.senders.services import relays
 from core import secrets
-from mailkit.smtp.client import Timeouts
+from mailkit.smtp.endpoint import Timeouts
 from mailkit.smtp.message import WireMessage
 from mailkit.smtp.outcomes import Accepted, Broken, Refused, Reply
 from mailkit.smtp.pool import Pool
@@ -86,7 +87,7 @@ def test_what_the_relay_says_of_a_letter_decides(
     be_patient(monkeypatch, script, stage)
     server = relay(script)
     queue(campaign, "anna@inbox.sandbox.test")
-    assert not sending.send_batch(campaign.pk)
+    assert not batches.send_batch(campaign.pk)
     row = only_row(campaign)
     assert (row.status, row.stage, row.code) == (status, stage, code)
     assert row.reply.startswith(words), row.reply
@@ -97,7 +98,7 @@ def test_what_the_relay_says_of_a_letter_decides(
         assert row.next_attempt_at is not None
         assert row.next_attempt_at > timezone.now()
     # A second look changes nothing: no row of it is tried again before its time.
-    assert not sending.send_batch(campaign.pk)
+    assert not batches.send_batch(campaign.pk)
     assert only_row(campaign).status == status
     assert Relay.objects.get().failures == 0
 
@@ -129,7 +130,7 @@ def test_what_comes_before_a_letter_is_the_relays_fault(
     be_patient(monkeypatch, script, stage)
     server = relay(script, extensions=[*EXTENSIONS, "AUTH PLAIN"], relay=LOGIN)
     queue(campaign, "anna@inbox.sandbox.test")
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     row = only_row(campaign)
     assert (row.status, row.stage, row.attempts) == ("deferred", "", 0)
     assert (row.token, row.lease_until) == (None, None)
@@ -168,7 +169,7 @@ def test_a_relay_that_is_down_fails_nobody(campaign: Campaign) -> None:
     # Three failures in a row were enough: it does not go through the rest of the audience.
     assert gone.failures == relays.FAILING_AFTER
     assert gone.failing_since is not None
-    assert sending.send_batch(campaign.pk) is False
+    assert batches.send_batch(campaign.pk) is False
     campaign.refresh_from_db()
     assert campaign.state == State.SENDING
 
@@ -214,7 +215,7 @@ def test_all_relays_switched_off_pause_the_campaign(
 ) -> None:
     relay(relay={"enabled": False})
     queue_many(campaign, 2)
-    assert sending.send_batch(campaign.pk) is False
+    assert batches.send_batch(campaign.pk) is False
     campaign.refresh_from_db()
     assert campaign.state == State.PAUSED
     assert campaign.pause_reason == "All SMTP relays are switched off."
@@ -258,7 +259,7 @@ def test_wrong_passwords_at_all_relays_pause_the_campaign(
         relay({"AUTH": "535 no"}, extensions=[*EXTENSIONS, "AUTH PLAIN"], relay=LOGIN)
     queue_many(campaign, 3)
     for _turn in range(20):  # one relay after the other, by lot
-        sending.send_batch(campaign.pk)
+        batches.send_batch(campaign.pk)
     campaign.refresh_from_db()
     assert campaign.state == State.PAUSED
     assert "535 no" in campaign.pause_reason
@@ -304,7 +305,7 @@ def test_a_secret_that_cannot_be_read_pauses_the_campaign(
     if what == "letter":
         monkeypatch.setattr(letters, "signing_keys", unreadable)
     queue_many(campaign, 2)
-    assert sending.send_batch(campaign.pk) is False
+    assert batches.send_batch(campaign.pk) is False
     campaign.refresh_from_db()
     assert campaign.state == State.PAUSED
     assert "cannot be read" in campaign.pause_reason
@@ -336,12 +337,12 @@ def test_letters_whose_turn_does_not_come_wait_without_an_attempt(
     campaign: Campaign, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The only connection hangs: one letter is with it, the others never were."""
-    monkeypatch.setattr(sending, "SLICE_SECONDS", 0.3)
-    monkeypatch.setattr(sending, "GROUP_SECONDS", 0.1)
-    monkeypatch.setattr(sending, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.3)
+    monkeypatch.setattr(slices, "GROUP_SECONDS", 0.1)
+    monkeypatch.setattr(slices, "GRACE_SECONDS", 0.1)
     server = relay({"DOT": HANG}, extensions=["8BITMIME"], relay={"max_connections": 1})
     queue_many(campaign, 5)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     assert statuses(campaign) == {"handing_off": 1, "deferred": 4}
     waiting = Delivery.objects.filter(status="deferred")
     assert set(waiting.values_list("stage", "attempts")) == {("", 0)}
@@ -363,7 +364,7 @@ def test_tries_end_after_the_time_set_for_them_and_not_before(outcome: Any, hour
     """A mailbox that breaks every conversation is given up as well."""
     waited, attempts = timedelta(0), 0
     while True:
-        result = sending.result_of(
+        result = outcomes.result_of(
             Ready(1, "a@b.test", MESSAGE, attempts), outcome, timedelta(hours=hours)
         )
         if result.status == Status.FAILED:
@@ -379,11 +380,11 @@ def test_tries_end_after_the_time_set_for_them_and_not_before(outcome: Any, hour
     assert waited > timedelta(hours=hours) * 0.8 - timedelta(hours=5)
     # However often somebody asks for it again.
     many = Ready(1, "a@b.test", MESSAGE, 32767)
-    assert sending.result_of(many, outcome, timedelta(hours=hours)).status == Status.FAILED
+    assert outcomes.result_of(many, outcome, timedelta(hours=hours)).status == Status.FAILED
 
 
 def test_accepted_is_sent() -> None:
-    result = sending.result_of(
+    result = outcomes.result_of(
         Ready(7, "a@b.test", MESSAGE, 0), Accepted(Reply(250, "2.0.0", "ok as 123")), timedelta(0)
     )
     assert (result.contact_id, result.status, result.code, result.reply) == (
@@ -392,3 +393,9 @@ def test_accepted_is_sent() -> None:
         250,
         "ok as 123",
     )
+
+
+def test_a_letter_stopped_behind_its_end_is_unknown() -> None:
+    outcome = Broken("body", "stopped", after_dot=True)
+    result = outcomes.result_of(Ready(1, "a@b.test", WireMessage(b"", 0), 0), outcome, timedelta(1))
+    assert result.status == Status.UNKNOWN

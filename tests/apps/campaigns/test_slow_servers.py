@@ -12,7 +12,9 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.campaigns.models import Campaign, Delivery, TestSend
-from apps.campaigns.services import connections, launch, ledger, monitoring, sending
+from apps.campaigns.services import launch, monitoring, testing
+from apps.campaigns.services.ledger import leases, results
+from apps.campaigns.services.sending import batches, connections, slices
 from apps.senders.models import Relay
 from tests.apps.campaigns.letters_out import (
     StartRelay,
@@ -33,9 +35,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "SLICE_SECONDS", 0.3)
-    monkeypatch.setattr(sending, "GROUP_SECONDS", 0.1)
-    monkeypatch.setattr(sending, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.3)
+    monkeypatch.setattr(slices, "GROUP_SECONDS", 0.1)
+    monkeypatch.setattr(slices, "GRACE_SECONDS", 0.1)
     monkeypatch.setattr(connections, "RENEW_SECONDS", 0.1)
 
 
@@ -72,10 +74,10 @@ def test_a_slow_server_ends_the_slice_in_time_and_leaves_no_row_behind(
 ) -> None:
     server = slow(2)
     queue_many(campaign, 6)
-    assert sending.send_batch(campaign.pk) is True
+    assert batches.send_batch(campaign.pk) is True
     assert statuses(campaign) == {"handing_off": 2, "deferred": 4}
     # No connection is free: the other letters wait without a turn.
-    assert sending.send_batch(campaign.pk) is False
+    assert batches.send_batch(campaign.pk) is False
     assert statuses(campaign)["handing_off"] == 2
     assert not Delivery.objects.filter(status__in=["queued", "deferred"], attempts__gt=0).exists()
     let_go(server, loop_thread)
@@ -94,7 +96,7 @@ def test_an_answer_that_comes_while_the_rest_is_written_is_not_lost(
     server = slow()
     queue_many(campaign, 3)
     under_way: list[Future[None]] = []
-    hand_over, settle = connections.Sender.hand_over, ledger.settle
+    hand_over, settle = connections.Sender.hand_over, results.settle
 
     def noted(*args: Any, **options: Any) -> Future[None]:
         under_way.append(hand_over(*args, **options))
@@ -106,8 +108,8 @@ def test_an_answer_that_comes_while_the_rest_is_written_is_not_lost(
         settle(*args)
 
     monkeypatch.setattr(connections.Sender, "hand_over", noted)
-    monkeypatch.setattr(ledger, "settle", answered_meanwhile)
-    sending.send_batch(campaign.pk)
+    monkeypatch.setattr(results, "settle", answered_meanwhile)
+    batches.send_batch(campaign.pk)
     see_out()
     assert statuses(campaign) == {"sent": 1, "deferred": 2}
     assert len(server.accepted) == 1
@@ -118,7 +120,7 @@ def test_another_campaign_goes_on_meanwhile(
 ) -> None:
     server = slow()
     queue_many(campaign, 2)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     other = make_campaign(make_workspace(), state=State.SENDING)
     queue_many(other, 20)
     send_all(other)
@@ -132,10 +134,10 @@ def test_a_late_answer_is_written_whatever_became_of_its_row(
     campaign: Campaign, slow: StartRelay, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given up as unknown by the sweeper, since its lease could not be renewed."""
-    monkeypatch.setattr(ledger, "renew", lambda *_args: None)
+    monkeypatch.setattr(leases, "renew", lambda *_args: None)
     server = slow()
     queue_many(campaign, 1)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     let_leases_end(campaign)
     monitoring.sweep()
     row = only_row(campaign)
@@ -151,20 +153,20 @@ def test_leases_are_renewed_while_a_slow_server_is_waited_for(
     campaign: Campaign, slow: StartRelay, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed = threading.Event()
-    renew = ledger.renew
+    renew = leases.renew
 
     def noted(*args: Any) -> None:
         renew(*args)
         renewed.set()
 
-    monkeypatch.setattr(ledger, "renew", noted)
+    monkeypatch.setattr(leases, "renew", noted)
     server = slow()
     queue_many(campaign, 1)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     let_leases_end(campaign)
     renewed.clear()
     assert renewed.wait(20)
-    assert ledger.expire_leases() == 0
+    assert leases.expire_leases() == 0
     assert statuses(campaign) == {"handing_off": 1}
     let_go(server, loop_thread)
     see_out()
@@ -179,10 +181,10 @@ def test_a_database_that_is_away_for_a_while_loses_no_late_answer(
         tried.set()
         raise DatabaseError("gone")
 
-    monkeypatch.setattr(ledger, "renew", fail)
+    monkeypatch.setattr(leases, "renew", fail)
     server = slow()
     queue_many(campaign, 1)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     assert tried.wait(20)
     let_go(server, loop_thread)
     see_out()
@@ -195,7 +197,7 @@ def test_a_pause_reaches_letters_that_were_not_begun(
 ) -> None:
     server = slow()
     queue_many(campaign, 5)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     launch.pause_campaign(campaign=campaign)
     let_go(server, loop_thread)
     see_out()
@@ -209,7 +211,7 @@ def test_a_relay_that_hangs_before_a_letter_is_found_out_in_the_end(
 ) -> None:
     server = relay({"BANNER": HANG}, relay={"max_connections": 1})
     queue_many(campaign, 3)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     assert Relay.objects.get().failures == 0
     let_go(server, loop_thread)
     see_out()
@@ -226,7 +228,7 @@ def test_a_process_that_ends_waits_a_moment_for_slow_letters(
     monkeypatch.setattr(connections, "SEE_OUT_SECONDS", 0.1)
     server = slow()
     queue_many(campaign, 1)
-    sending.send_batch(campaign.pk)
+    batches.send_batch(campaign.pk)
     connections._wait_for_slow()
     # Not for ever: what is not known by then stays with its lease, for the sweeper to find.
     assert statuses(campaign) == {"handing_off": 1}
@@ -241,7 +243,7 @@ def test_a_test_letter_to_a_slow_server_holds_up_nobody(
 ) -> None:
     server = slow()
     test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
-    sending.send_test_letter(test.pk)
+    testing.send_test_letter(test.pk)
     TestSend.objects.update(updated_at=timezone.now() - timedelta(hours=1))
     let_go(server, loop_thread)
     see_out()

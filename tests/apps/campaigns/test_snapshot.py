@@ -10,7 +10,7 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import ledger
+from apps.campaigns.services.ledger import audience, queueing
 from apps.mailer.models import Contact, DomainFact, Suppression, Verdict
 from apps.senders.models import SendingPolicy
 from tests.apps.campaigns.rows import (
@@ -45,7 +45,7 @@ def test_snapshot_takes_each_subscribed_contact_of_the_lists_once(workspace: Wor
         make_contact(workspace, to=first, verdict=verdict)
     never = make_contact(workspace, to=first)
     Suppression.objects.create(workspace=workspace, email=never.email, reason="manual")
-    assert ledger.snapshot(campaign.pk) == 2
+    assert audience.snapshot(campaign.pk) == 2
     assert set(Delivery.objects.values_list("contact_id", "email", "status")) == {
         (both.pk, both.email, "queued"),
         (alone.pk, alone.email, "queued"),
@@ -57,7 +57,7 @@ def test_snapshot_takes_the_chosen_verdicts(workspace: Workspace) -> None:
     campaign = make_campaign(workspace, chosen, include_verdicts=["risky", "unknown"])
     expected = {make_contact(workspace, to=chosen, verdict=v).pk for v in ("risky", "unknown")}
     make_contact(workspace, to=chosen)
-    ledger.snapshot(campaign.pk)
+    audience.snapshot(campaign.pk)
     assert set(Delivery.objects.values_list("contact_id", flat=True)) == expected
 
 
@@ -65,9 +65,9 @@ def test_snapshot_again_adds_only_what_is_missing_and_changes_nothing(workspace:
     chosen = make_list(workspace)
     campaign = make_campaign(workspace, chosen)
     contact = make_contact(workspace, to=chosen)
-    assert ledger.snapshot(campaign.pk) == 1
+    assert audience.snapshot(campaign.pk) == 1
     Delivery.objects.update(status=Status.SENT)
-    assert ledger.snapshot(campaign.pk) == 0
+    assert audience.snapshot(campaign.pk) == 0
     assert row_of(campaign, contact).status == Status.SENT
 
 
@@ -81,7 +81,7 @@ def test_snapshot_never_crosses_workspaces(workspace: Workspace) -> None:
     stranger.lists.add(ours)
     # The other workspace's suppression is not ours.
     Suppression.objects.create(workspace=elsewhere, email=contact.email, reason="manual")
-    assert ledger.snapshot(campaign.pk) == 1
+    assert audience.snapshot(campaign.pk) == 1
     assert Delivery.objects.get().contact_id == contact.pk
 
 
@@ -96,7 +96,7 @@ def test_the_audience_shown_is_the_audience_taken(workspace: Workspace, verdicts
     campaign = make_campaign(workspace, chosen, include_verdicts=verdicts)
     shown = selectors.audience(workspace, list_ids=[chosen.pk], verdicts=verdicts)
     assert shown.total == Contact.objects.count()
-    assert ledger.snapshot(campaign.pk) == shown.sendable
+    assert audience.snapshot(campaign.pk) == shown.sendable
 
 
 # In chunks
@@ -106,7 +106,7 @@ def test_the_audience_shown_is_the_audience_taken(workspace: Workspace, verdicts
 def test_chunks_take_each_member_of_several_lists_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(ledger, "CHUNK", chunk)
+    monkeypatch.setattr(audience, "CHUNK", chunk)
     elsewhere = make_workspace()
     first, second = make_list(workspace), make_list(workspace)
     campaign = make_campaign(workspace, first, second, state=State.PREPARING)
@@ -122,9 +122,9 @@ def test_chunks_take_each_member_of_several_lists_once(
         elif status == "subscribed":
             expected.add(contact.pk)
         make_contact(elsewhere).lists.add(first)
-    assert ledger.snapshot(campaign.pk) == len(expected)
+    assert audience.snapshot(campaign.pk) == len(expected)
     assert set(Delivery.objects.values_list("contact_id", flat=True)) == expected
-    assert ledger.snapshot(campaign.pk) == 0
+    assert audience.snapshot(campaign.pk) == 0
 
 
 # Providers
@@ -151,10 +151,10 @@ def test_rows_have_the_provider_of_their_domain(workspace: Workspace) -> None:
     }
     for domain in expected:
         make_contact(workspace, f"anna@{domain}", to=chosen)
-    ledger.snapshot(campaign.pk)
+    audience.snapshot(campaign.pk)
     found = dict(Delivery.objects.values_list("email", "provider"))
     assert found == {f"anna@{domain}": provider for domain, provider in expected.items()}
-    assert ledger.queued_providers(campaign.pk) == ["gmail", "mailru", "other", "yandex"]
+    assert queueing.queued_providers(campaign.pk) == ["gmail", "mailru", "other", "yandex"]
 
 
 # In the recipient's own time
@@ -172,7 +172,7 @@ def local_time(workspace: Workspace, wall: datetime, **zones: str) -> dict[str, 
     make_contact(workspace, first_name="other_name", fields={"time_zone": "Asia/Tokyo"}, to=chosen)
     begin = wall.replace(tzinfo=ZoneInfo("Europe/Berlin"))
     campaign = make_campaign(workspace, chosen, scheduled_at=begin, recipient_time=True)
-    ledger.snapshot(campaign.pk)
+    audience.snapshot(campaign.pk)
     rows = Delivery.objects.filter(campaign=campaign)
     assert {row.status for row in rows if row.next_attempt_at} <= {"deferred"}
     assert {row.status for row in rows if not row.next_attempt_at} <= {"queued"}
@@ -237,6 +237,6 @@ def test_only_those_who_got_an_earlier_one_and_have_not_opened_it(workspace: Wor
     make_delivery(earlier, left_the_list, status="sent")
     said_no = make_contact(workspace, to=chosen, status="unsubscribed")
     make_delivery(earlier, said_no, status="sent")
-    assert ledger.snapshot(campaign.pk) == 1
+    assert audience.snapshot(campaign.pk) == 1
     assert Delivery.objects.get(campaign=campaign).contact_id == unopened.pk
-    assert ledger.snapshot(campaign.pk) == 0
+    assert audience.snapshot(campaign.pk) == 0

@@ -19,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Tally
-from apps.campaigns.services import engagement, ledger, retry, tally
-from apps.campaigns.services.ledger import Result
+from apps.campaigns.services import engagement, retry, tally
+from apps.campaigns.services.ledger import audience, claims, endings, leases, queueing, results
+from apps.campaigns.services.ledger.results import Result
 from tests.support.concurrency import in_thread, own_database_url
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_list
 
@@ -67,15 +68,15 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
 
         @rule()
         def snapshot(self) -> None:
-            ledger.snapshot(self.campaign.pk)
+            audience.snapshot(self.campaign.pk)
 
         @rule(provider=st.sampled_from(PROVIDERS), limit=st.integers(1, 4))
         def hand_off(self, provider: str, limit: int) -> None:
             token = uuid.uuid4()
             with transaction.atomic():
-                rows = ledger.claim(self.campaign.pk, provider, limit)
+                rows = claims.claim(self.campaign.pk, provider, limit)
                 contacts = [row.contact_id for row in rows]
-                self.held.append((token, list(ledger.hand_off(self.campaign.pk, token, contacts))))
+                self.held.append((token, list(claims.hand_off(self.campaign.pk, token, contacts))))
 
         @rule(data=st.data())
         def settle(self, data: st.DataObject) -> None:
@@ -83,7 +84,7 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
                 return
             token, contacts = self.held.pop()
             statuses = st.sampled_from(["sent", "deferred", "failed", "unknown"])
-            ledger.settle(
+            results.settle(
                 self.campaign.pk,
                 token,
                 [
@@ -103,19 +104,19 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
             self.campaign.deliveries.exclude(lease_until=None).update(
                 lease_until=timezone.now() - timedelta(hours=1)
             )
-            ledger.expire_leases()
+            leases.expire_leases()
 
         @rule()
         def queue_due(self) -> None:
-            ledger.queue_due(self.campaign.pk)
+            queueing.queue_due(self.campaign.pk)
 
         @rule()
         def cancel(self) -> None:
-            ledger.cancel_waiting(self.campaign.pk)
+            endings.cancel_waiting(self.campaign.pk)
 
         @rule(which=st.integers(0, 7))
         def queue_again(self, which: int) -> None:
-            ledger.queue_again(self.campaign.pk, self.contacts[which])
+            queueing.queue_again(self.campaign.pk, self.contacts[which])
 
         @rule()
         def retry_unknown(self) -> None:
@@ -154,7 +155,7 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
         @rule(limit=st.integers(1, 50))
         def rolled_back(self, limit: int) -> None:
             with transaction.atomic():
-                ledger.cancel_waiting(self.campaign.pk)
+                endings.cancel_waiting(self.campaign.pk)
                 tally.compact(limit)
                 transaction.set_rollback(True)
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Engagement
-from apps.campaigns.services import campaigns, engagement, launch, ledger
+from apps.campaigns.services import campaigns, engagement, launch
+from apps.campaigns.services.ledger import audience
 from apps.campaigns.targets import Targets
 from apps.mailer.models import Contact, ContactField, ContactList, Segment
 from apps.mailer.services import lists
@@ -58,7 +59,7 @@ def shown(campaign: Campaign) -> selectors.Audience:
 def test_each_contact_of_several_targets_once_and_none_of_the_excluded(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(ledger, "CHUNK", chunk)
+    monkeypatch.setattr(audience, "CHUNK", chunk)
     first, second, out = (make_list(workspace) for _ in range(3))
     campaign = make_campaign(workspace, first, second, state=State.PREPARING)
     campaign.segments.set([tagged(workspace, "a"), tagged(workspace, "b")])
@@ -81,9 +82,9 @@ def test_each_contact_of_several_targets_once_and_none_of_the_excluded(
     assert (found.sendable, found.left_out["excluded"]) == (len(expected), excluded)
     assert (found.left_out["unsubscribed"], found.left_out["risky"]) == (1, 1)
     assert selectors.audience_by_provider(campaign) == {"other": len(expected)}
-    assert ledger.snapshot(campaign.pk) == len(expected)
+    assert audience.snapshot(campaign.pk) == len(expected)
     assert sent_to(campaign) == expected
-    assert ledger.snapshot(campaign.pk) == 0
+    assert audience.snapshot(campaign.pk) == 0
 
 
 def test_a_campaign_for_one_segment_alone(workspace: Workspace) -> None:
@@ -108,10 +109,10 @@ def test_nothing_of_another_workspace_is_taken(workspace: Workspace) -> None:
     # Even where it got in by a mistake.
     campaign.segments.add(theirs)
     assert not selectors.has_audience(campaign)
-    assert ledger.snapshot(campaign.pk) == 0
+    assert audience.snapshot(campaign.pk) == 0
     campaign.segments.add(tagged(workspace, "a"))
     campaign.excluded_segments.add(theirs)
-    assert ledger.snapshot(campaign.pk) == 1
+    assert audience.snapshot(campaign.pk) == 1
     assert sent_to(campaign) == {ours.pk}
 
 

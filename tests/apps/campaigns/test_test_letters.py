@@ -7,8 +7,10 @@ import pytest
 
 from apps.campaigns import tasks
 from apps.campaigns.models import Campaign, Delivery, TestSend
-from apps.campaigns.services import connections, sending
+from apps.campaigns.services import testing
+from apps.campaigns.services.sending import connections
 from tests.apps.campaigns.letters_out import (
+    StartRelay,
     parsed,
 )
 from tests.support.concurrency import in_thread
@@ -29,8 +31,8 @@ def test_a_test_letter_says_what_became_of_it(campaign: Campaign, sandbox: Sandb
     fates = {"anna": "sent", "nosuch": "failed", "busy": "failed", "lost": "unknown"}
     for word, state in fates.items():
         test = TestSend.objects.create(campaign=campaign, to=f"{word}@inbox.sandbox.test")
-        sending.send_test_letter(test.pk)
-        sending.send_test_letter(test.pk)
+        testing.send_test_letter(test.pk)
+        testing.send_test_letter(test.pk)
         test.refresh_from_db()
         assert test.state == state, word
         assert test.reply
@@ -58,7 +60,7 @@ def test_workers_at_once_send_a_test_letter_once(campaign: Campaign, sandbox: Sa
 def test_a_test_letter_that_cannot_be_made_says_why(campaign: Campaign, sandbox: Sandbox) -> None:
     Campaign.objects.update(text="{{ 1 | divided_by: 0 }}")
     test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
-    sending.send_test_letter(test.pk)
+    testing.send_test_letter(test.pk)
     test.refresh_from_db()
     assert test.state == TestSend.State.FAILED
     assert "line 1" in test.reply
@@ -76,7 +78,7 @@ def test_a_test_letter_given_up_too_early_is_settled_after_all(
         return hand_over(*args, **options)
 
     monkeypatch.setattr(connections.Sender, "hand_over", slowly)
-    sending.send_test_letter(test.pk)
+    testing.send_test_letter(test.pk)
     test.refresh_from_db()
     assert test.state == TestSend.State.SENT
 
@@ -86,8 +88,19 @@ def test_a_test_letter_has_the_values_of_the_contact_of_this_workspace(
 ) -> None:
     make_contact(make_workspace(), "anna@inbox.sandbox.test", first_name="Stranger")
     test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
-    sending.send_test_letter(test.pk)
+    testing.send_test_letter(test.pk)
     make_contact(campaign.workspace, "anna@inbox.sandbox.test", first_name="Ours")
     test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
-    sending.send_test_letter(test.pk)
+    testing.send_test_letter(test.pk)
     assert [stored.subject for stored in sandbox.messages] == ["News for Anna", "News for Ours"]
+
+
+def test_a_secret_that_cannot_be_read_fails_a_test_letter(
+    campaign: Campaign, relay: StartRelay
+) -> None:
+    relay(relay={"username": "u", "password_encrypted": b"of another key"})
+    test = TestSend.objects.create(campaign=campaign, to="anna@inbox.sandbox.test")
+    testing.send_test_letter(test.pk)
+    test.refresh_from_db()
+    assert test.state == TestSend.State.FAILED
+    assert "cannot be read" in test.reply

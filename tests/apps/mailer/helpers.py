@@ -120,3 +120,11 @@ def verdicts(workspace: Workspace) -> dict[str, tuple[str, str]]:
     rows = Contact.objects.filter(workspace=workspace).order_by("email")
     return {email: (verdict, reason) for email, verdict, reason in rows.values_list(
         "email", "verdict", "reason")}  # fmt: skip
+
+
+def make_import(workspace: Workspace, **fields: Any) -> Import:
+    values = {"name": "people.csv", "state": Import.State.FINISHED, "file": "imports/none.csv"}
+    source = {"kind": "csv", "encoding": "utf-8", "delimiter": ",", "quotechar": '"', "size": 80,
+              "headers": ["Email", "Имя"], "sample": [["ann@example.com", "Анна"]],
+              "header_line": 1}  # fmt: skip
+    return Import.objects.create(workspace=workspace, source=source, **values | fields)

@@ -1,140 +1,384 @@
-"""Import workers that are really killed, and writers in threads."""
+"""What crashes, lost leases and other workers leave of an import."""
 
 from __future__ import annotations
 
-import os
-import random
-import subprocess
-import sys
-import time
+import csv
+import io
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
-from django.db import connection
+import redis
+from django.conf import settings
+from django.db import transaction
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from apps.accounts.models import Workspace
-from apps.mailer.models import Contact, Import, ImportedContact, ListMember, Verification
-from apps.mailer.services import importing
-from apps.mailer.services.importing_chunks import Share
+from apps.mailer import selectors
+from apps.mailer.models import (
+    Contact,
+    Import,
+    ImportedContact,
+    ListMember,
+    Verification,
+)
+from apps.mailer.services import importing, imports
+from apps.mailer.services.importing_chunks import WRITERS
 from core.errors import Conflict
-from tests.apps.mailer.helpers import counters, expire_lease, queued, run
+from tests.apps.mailer.helpers import (
+    COUNTERS,
+    counters,
+    csv_of,
+    emails,
+    expire_lease,
+    imported,
+    queued,
+    run,
+    start,
+    upload,
+)
 from tests.support import factories
+from tests.support.concurrency import in_thread, wait_until_blocked
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORK = """
-import sys, django
-django.setup()
-from apps.mailer.services import importing
-from apps.mailer.services.importing_chunks import Share
-importing.CHUNK_ROWS, importing.SMALL_FILE = 50, 0
-print("ready", flush=True)
-importing.run_import(int(sys.argv[1]))
-"""
+pytestmark = pytest.mark.django_db
 
 
-def worker(job: Import) -> subprocess.Popen[str]:
-    """A process of its own that works on the import, and has begun to."""
-    database = connection.settings_dict
-    address = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
-    folder = Path(job.file.path).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORK, str(job.pk)],
-        env=os.environ | {"DATABASE_URL": address, "MEDIA_ROOT": str(folder)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def file_of(people: int, repeats: int) -> str:
-    """A header and rows: new people, some of them twice, every hundredth without an address."""
-    rows = [f"person{n}@example.com,Name {n}" for n in range(people)]
-    rows += [f"PERSON{n * 7}@example.com,Again {n}" for n in range(repeats)]
-    rows[::100] = [f",Nobody {n}" for n in range(len(rows[::100]))]
-    return "\n".join(["email,name", *rows])
-
-
-def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(workspace: Workspace) -> None:
-    content = file_of(2000, 200)
-    whole = run(queued(factories.make_workspace(), content))
-    assert whole.state == Import.State.FINISHED
-    job = queued(workspace, content)
-    kills, before = 0, connections()
-    while job.state != Import.State.FINISHED:
-        process = worker(job)
-        if kills < 3:
-            time.sleep(random.uniform(0, 0.3))  # so many rows further on, whichever they are
-            kills += process.poll() is None
-            process.kill()
-        process.wait(60)
-        assert process.stdout is not None
-        process.stdout.close()
-        while connections() > before:  # the server may still commit what it was told to
-            time.sleep(0.01)
-        counters(job)  # the sum holds at any moment
-        if job.state == Import.State.RUNNING:
-            expire_lease(job)
-    assert counters(job) == counters(whole)
-    assert job.checkpoint == 2200
-    contacts = Contact.objects.filter(workspace=workspace)
-    assert contacts.count() == job.created
-    assert ListMember.objects.filter(list=job.list).count() == job.created
-    assert ImportedContact.objects.filter(of_import=job).count() == job.created
-    assert Verification.objects.get(of_import=job).total == job.created
-    # The first row of an address counts, whichever writer was killed when.
-    assert (
-        not contacts.filter(first_name__startswith="Again")
-        .exclude(email__in=[f"person{n}@example.com" for n in range(0, 2200, 100)])
-        .exists()
-    )
-    assert kills
-
-
-def test_writers_in_threads_stop_when_the_import_is_cancelled(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers in threads, as for a large file."""
     monkeypatch.setattr(importing, "SMALL_FILE", 0)
-    monkeypatch.setattr(importing, "CHUNK_ROWS", 20)
-    job = queued(workspace, file_of(400, 0))
+
+
+class Crash(Exception):
+    """The worker's process dies."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, *commits: int) -> None:
+    """Die in those of the commits, counted from 1, after everything but the COMMIT."""
+    real, made = importing.Writer._write, iter(range(1, 10_000))
+
+    def write(*arguments: Any) -> Any:
+        written = real(*arguments)
+        if next(made) in commits:
+            raise Crash
+        return written
+
+    monkeypatch.setattr(importing.Writer, "_write", write)
+
+
+# Crashes, leases, two workers
+
+
+def expected_of(rows: list[tuple[str, str]], known: dict[str, str]) -> dict[str, int]:
+    found = dict.fromkeys(COUNTERS, 0)
+    seen: set[str] = set()
+    for raw, name in rows:
+        email = raw.strip().lower()
+        if not email and not name:
+            continue  # a blank line is no row
+        if not email.startswith("p"):
+            found["rejected"] += 1
+        elif email in seen:
+            found["duplicate"] += 1
+        elif email in known:
+            found["updated" if name not in ("", known[email]) else "unchanged"] += 1
+        else:
+            found["created"] += 1
+        if email.startswith("p"):
+            seen.add(email)
+    return {name: number for name, number in found.items() if number}
+
+
+PEOPLE = st.integers(0, 9).map(lambda number: f"p{number}@example.com")
+CELLS = PEOPLE | PEOPLE.map(str.upper) | PEOPLE.map(" {} ".format) | st.sampled_from(["", "bad"])
+ROWS = st.lists(st.tuples(CELLS, st.sampled_from(["", "Ann", "Bob", "a;b", 'a"b', "a\nb"])))
+
+
+@given(
+    rows=ROWS,
+    known=st.dictionaries(PEOPLE, st.sampled_from(["", "Ann"])),
+    chunk=st.integers(1, 6),
+    crashes=st.sets(st.integers(1, 8), max_size=3),
+)
+@examples(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_every_row_is_counted_once_whatever_crashes(
+    db: None, rows: list[tuple[str, str]], known: dict[str, str], chunk: int, crashes: set[int]
+) -> None:
+    workspace = factories.make_workspace()
+    for email, name in known.items():
+        factories.make_contact(workspace, email, first_name=name)
+    text = io.StringIO()
+    csv.writer(text).writerows([("email", "имя"), *rows])
+    job = queued(workspace, text.getvalue(), mapping={0: "email", 1: "first_name"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "CHUNK_ROWS", chunk)
+        crash_at(patch, *crashes)
+        for _attempt in range(len(crashes) + 1):
+            try:
+                run(job)
+            except Crash:
+                counters(job)  # the sum holds after a crash as well
+                expire_lease(job)
+            else:
+                break
+    wanted = expected_of(rows, {email: name.strip() for email, name in known.items()})
+    assert job.state == Import.State.FINISHED
+    assert counters(job) == wanted
+    assert len(emails(workspace)) == len(known) + wanted.get("created", 0)
+    met = len(rows) and sum(wanted.get(name, 0) for name in ("created", "updated", "unchanged"))
+    assert ListMember.objects.filter(list=job.list).count() == met
+
+
+def assert_written_as_noted(job: Import) -> None:
+    """Each writer has written its rows up to where it says that it is, and no others."""
+    job.refresh_from_db()
+    for number, email in enumerate(PEOPLE_IN_ORDER, 1):
+        written = Contact.objects.filter(workspace=job.workspace, email=email).exists()
+        assert written == (number <= job.written_up_to[crc32(email.encode()) % WRITERS])
+
+
+PEOPLE_IN_ORDER = [f"p{n}@example.com" for n in range(8)]
+
+
+@pytest.mark.parametrize("commit", [1, 2, 3, 4, 5, 6])
+def test_a_crash_leaves_whole_shares(
+    workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch, commit: int
+) -> None:
+    job = queued(workspace, csv_of(PEOPLE_IN_ORDER))
+    crash_at(monkeypatch, commit)
+    with pytest.raises(Crash):
+        run(job)
+    assert_written_as_noted(job)
+    written = len(emails(workspace))
+    assert (job.state, sum(counters(job).values())) == (Import.State.RUNNING, written)
+    assert job.list.contacts.count() == written < 8  # type: ignore[union-attr]
+    assert Verification.objects.get(of_import=job).total == written
+    expire_lease(job)
+    run(job)
+    assert (job.state, counters(job)) == (Import.State.FINISHED, {"created": 8})
+
+
+def test_the_lease_keeps_a_second_worker_out(
+    workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(workspace, csv_of(PEOPLE_IN_ORDER))
+    crash_at(monkeypatch, 4)
+    with pytest.raises(Crash):
+        run(job)
+    before = counters(job)
+    run(job)
+    assert (job.state, counters(job)) == (Import.State.RUNNING, before)
+    assert importing.ring_abandoned_imports() == 0
+    expire_lease(job)
+    assert importing.ring_abandoned_imports() == 1
+    run(job)
+    assert (job.state, counters(job)) == (Import.State.FINISHED, {"created": 8})
+
+
+def test_messages_that_come_late_or_twice(workspace: Workspace) -> None:
+    job = imported(workspace, csv_of(["ann@example.com"]))
+    before = Import.objects.filter(pk=job.pk).values().get()
+    run(job)
+    assert Import.objects.filter(pk=job.pk).values().get() == before
+    importing.run_import(job.pk + 1_000_000)
+    waiting = upload(workspace, csv_of(["bob@example.com"]))
+    assert run(waiting).state == Import.State.UPLOADED
+
+
+def test_a_retry_goes_on_where_the_failure_was(workspace: Workspace, small_chunks: None) -> None:
+    job = queued(workspace, csv_of(f"p{n}@example.com" for n in range(7)))
+    path = Path(job.file.path)
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
+    assert run(job).state == Import.State.FAILED
+    kept.rename(path)
+    imports.retry_import(job=job)
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.finished_at) == (Import.State.QUEUED, "", None)
+    run(job)
+    assert (job.state, counters(job)) == (Import.State.FINISHED, {"created": 7})
+    # The run of checks had finished with the failure; now it has contacts again.
+    checks = Verification.objects.get(of_import=job)
+    assert (checks.state, checks.total) == (Verification.State.RUNNING, 7)
+    assert not selectors.check_progress(job).finished
+
+
+def at_row(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
+    """Let something happen once, while the worker is about to write the share with a row."""
     real = importing.Writer.write
 
-    def write(writer: importing.Writer, share: Share, until: int) -> None:
-        if until > 100:
-            Import.objects.filter(pk=job.pk).update(state=Import.State.CANCELLED, token=None)
+    def write(writer: Any, share: Any, until: int) -> None:
+        if any(row.number == number for row in share.contacts.values()):
+            monkeypatch.setattr(importing.Writer, "write", real)
+            action()
         real(writer, share, until)
 
     monkeypatch.setattr(importing.Writer, "write", write)
+
+
+def test_a_cancelled_import_stops_before_the_next_rows(
+    workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(workspace, csv_of(f"p{n}@example.com" for n in range(9)))
+    at_row(monkeypatch, 5, lambda: imports.cancel_import(job=job))
     run(job)
-    assert job.state == Import.State.CANCELLED
-    assert 0 < job.checkpoint <= 120
-    assert Contact.objects.filter(workspace=workspace).count() == counters(job)["created"]
+    written = len(emails(workspace))
+    assert 3 <= written < 6
+    assert (job.state, counters(job)) == (Import.State.CANCELLED, {"created": written})
+    assert Verification.objects.get(of_import=job).total == written
+    imports.retry_import(job=job)
+    assert run(job).state == Import.State.FINISHED
+    assert counters(job) == {"created": 9}
 
 
-def test_what_a_writer_raises_ends_the_import_and_leaves_no_connection(
+def test_a_worker_that_was_taken_for_dead_writes_nothing_more(
+    workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"p{n % 8}@example.com" for n in range(11)]
+    # The fourth row is rejected: the one that was taken over writes it a second time.
+    job = queued(workspace, csv_of([*people[:3], "nobody", *people[3:]]))
+    wanted = (Import.State.FINISHED, {"created": 8, "duplicate": 3, "rejected": 1})
+
+    def take_over() -> None:
+        expire_lease(job)
+        run(job)
+        assert (job.state, counters(job)) == wanted
+
+    at_row(monkeypatch, 5, take_over)
+    before = job.finished_at
+    run(job)
+    assert (job.state, counters(job)) == wanted
+    assert job.finished_at != before
+    assert Verification.objects.get(of_import=job).total == 8
+
+
+def test_a_worker_that_was_taken_for_dead_does_not_end_the_import(
+    workspace: Workspace, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(workspace, csv_of(["ann@example.com"]))
+    taken: list[Import] = []
+
+    def take_over() -> None:
+        Import.objects.filter(pk=job.pk).update(token="0" * 32)
+        taken.append(Import.objects.get(pk=job.pk))
+
+    at_row(monkeypatch, 1, take_over)
+    run(job)
+    assert (job.state, counters(job)) == (Import.State.RUNNING, {})
+    assert job.lease_until == taken[0].lease_until
+
+
+# Real concurrency: transactions that other connections see
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_on_one_import(
+    workspace: Workspace, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 20)
+    job = queued(workspace, csv_of(f"p{n % 150}@example.com" for n in range(200)))
+    workers = [in_thread(importing.run_import, job.pk) for _number in range(3)]
+    for worker in workers:
+        worker.result(timeout=60)
+    assert counters(job) == {"created": 150, "duplicate": 50}
+    assert job.state == Import.State.FINISHED
+    assert Verification.objects.get(of_import=job).total == 150
+
+
+@pytest.mark.django_db(transaction=True)
+def test_overlapping_files_at_the_same_time(
+    workspace: Workspace, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 25)
+    both = factories.make_list(workspace)
+    numbers = list(range(300))
+    files = [numbers, numbers[::-1], numbers[150:] + numbers[:150]]
+    jobs = [queued(workspace, csv_of(f"p{n}@example.com" for n in file), to=both) for file in files]
+    workers = [in_thread(importing.run_import, job.pk) for job in jobs]
+    for worker in workers:
+        worker.result(timeout=60)
+    found = [counters(job) for job in jobs]
+    assert sum(one.get("created", 0) for one in found) == 300
+    assert all(sum(one.values()) == 300 for one in found)
+    assert both.contacts.count() == 300
+    assert all(job.state == Import.State.FINISHED for job in jobs)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_contacts_are_locked_in_one_order(workspace: Workspace) -> None:
+    """Or imports of files with the same addresses in another order would deadlock."""
+    for name in "abc":
+        factories.make_contact(workspace, f"{name}@example.com")
+    job = queued(workspace, "email,имя\nc@example.com,C\nb@example.com,B\na@example.com,A\n")
+
+    with transaction.atomic():
+        Contact.objects.select_for_update().get(email="b@example.com")
+        worker = in_thread(importing.run_import, job.pk)
+        wait_until_blocked()
+        # The import has a, waits for b, and has not touched c.
+        Contact.objects.select_for_update(nowait=True).get(email="c@example.com")
+    worker.result(timeout=60)
+    assert counters(job) == {"updated": 3}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_address_that_comes_in_meanwhile_is_known(workspace: Workspace, threads: None) -> None:
+    job = queued(workspace, "email,имя\na@example.com,A\nb@example.com,B\n")
+    with transaction.atomic():
+        factories.make_contact(workspace, "b@example.com", first_name="other")
+        worker = in_thread(importing.run_import, job.pk)
+        wait_until_blocked()
+    worker.result(timeout=60)
+    assert counters(job) == {"created": 1, "updated": 1}
+    assert ImportedContact.objects.filter(of_import=job).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lease_is_renewed_while_nothing_is_committed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "SMALL_FILE", 0)
-    monkeypatch.setattr(importing, "CHUNK_ROWS", 20)
-    job = queued(workspace, file_of(400, 0))
-    real = importing.Writer._write
+    monkeypatch.setattr(importing, "LEASE", timedelta(seconds=0.3))
+    job = queued(workspace, csv_of(["ann@example.com"]))
 
-    def write(writer: importing.Writer, share: Share, until: int) -> int:
-        if until > 100:
-            raise Conflict("enough")
-        return real(writer, share, until)
+    def outlast_the_lease() -> None:
+        job.refresh_from_db()
+        first = current = job.lease_until
+        while current == first:
+            current = Import.objects.get(pk=job.pk).lease_until
 
-    monkeypatch.setattr(importing.Writer, "_write", write)
-    before = connections()
+    at_row(monkeypatch, 1, outlast_the_lease)
+    assert run(job).state == Import.State.FINISHED
+
+
+def test_the_doorbells_of_an_import(
+    workspace: Workspace, small_chunks: None, django_capture_on_commit_callbacks: Any
+) -> None:
+    queue = redis.Redis.from_url(settings.REDIS_URL)
+    queue.delete("import")
+    with django_capture_on_commit_callbacks(execute=True):
+        job = start(upload(workspace, csv_of(["ann@example.com"])))
+    assert queue.llen("import") == 1
+    run(job)
+    assert queue.llen("import") > 1  # and for the checks
+
+
+def test_only_what_was_started_and_is_over_can_be_retried(workspace: Workspace) -> None:
+    job = upload(workspace, csv_of(["ann@example.com"]))
     with pytest.raises(Conflict):
-        importing.run_import(job.pk)
-    assert connections() == before
-    assert sum(counters(job).values()) <= 100
-
-
-def connections() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-        return int(cursor.fetchone()[0])
+        imports.retry_import(job=job)
+    imports.cancel_import(job=job)
+    with pytest.raises(Conflict):
+        imports.cancel_import(job=job)
+    with pytest.raises(Conflict):
+        imports.retry_import(job=job)  # it has no list to go into
+    finished = imported(workspace, csv_of(["ann@example.com"]))
+    for action in (imports.retry_import, imports.cancel_import):
+        with pytest.raises(Conflict):
+            action(job=finished)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from apps.accounts.models import User, Workspace
 from apps.campaigns import selectors as campaign_selectors
-from apps.campaigns.services import ledger
+from apps.campaigns.services.ledger import audience, endings
 from apps.mailer.models import BulkJob, Suppression
 from apps.mailer.services import bulk, suppression
 from tests.apps.campaigns.rows import hand_off, statuses
@@ -168,7 +168,7 @@ def test_a_domain_keeps_a_campaign_away(workspace: Workspace) -> None:
     campaign = factories.make_campaign(workspace, news)
     found = campaign_selectors.audience(workspace, list_ids=[news.pk], verdicts=["valid"])
     assert (found.sendable, found.left_out) == (2, {"suppressed": 1})
-    assert ledger.snapshot(campaign.pk) == 2
+    assert audience.snapshot(campaign.pk) == 2
     assert set(campaign.deliveries.values_list("email", flat=True)) == {
         "bob@example.org", "cat@sub.example.com",
     }  # fmt: skip
@@ -188,5 +188,5 @@ def test_waiting_rows_of_a_domain(workspace: Workspace) -> None:
     campaign = factories.make_campaign(workspace, state="sending")
     for email in ("ann@example.com", "joe@example.com", "bob@example.org"):
         factories.make_delivery(campaign, factories.make_contact(workspace, email))
-    assert ledger.suppress_waiting(workspace.pk, "@example.com") == 2
-    assert ledger.suppress_waiting(workspace.pk, "bob@example.org") == 1
+    assert endings.suppress_waiting(workspace.pk, "@example.com") == 2
+    assert endings.suppress_waiting(workspace.pk, "bob@example.org") == 1

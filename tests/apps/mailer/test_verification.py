@@ -21,7 +21,7 @@ from apps.mailer.services.domain_facts import Known
 from apps.mailer.tasks import validate_contact_batch
 from apps.sandbox import world
 from apps.senders.models import Relay
-from mailkit.smtp.client import Connection
+from mailkit.smtp.session import Session
 from mailkit.verify.dns import DomainFacts, make_resolver
 from tests.apps.mailer.helpers import (
     check,
@@ -59,13 +59,13 @@ def _hurried(monkeypatch: pytest.MonkeyPatch, settings: LazySettings, sandbox: S
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hosts to which SMTP connections are opened."""
     hosts: list[str] = []
-    real = Connection.open
+    real = Session.open
 
     async def open_connection(endpoint: Any, timeouts: Any) -> Any:
         hosts.append(endpoint.host)
         return await real(endpoint, timeouts)
 
-    monkeypatch.setattr(Connection, "open", open_connection)
+    monkeypatch.setattr(Session, "open", open_connection)
     return hosts
 
 

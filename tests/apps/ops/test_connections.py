@@ -11,7 +11,7 @@ from django.conf import LazySettings, settings
 from django.test import Client
 
 from apps.accounts.models import User, Workspace
-from apps.campaigns.services.connections import CLEANUP_KEY, REGISTRY
+from apps.campaigns.services.sending.connections import CLEANUP_KEY, REGISTRY
 from core.local.runtime import free_ports
 
 ClientOf = Callable[[User], Client]

@@ -11,9 +11,11 @@ import pytest
 from apps.sandbox.models import Message
 from apps.sandbox.smtp_server import SmtpServer
 from apps.sandbox.store import PostgresStore, SaveFailed, StoredMessage
-from mailkit.smtp.client import Connection, Endpoint
+from mailkit.smtp.connection import Connection
+from mailkit.smtp.endpoint import Endpoint
 from mailkit.smtp.outcomes import Accepted, Refused
 from tests.support.concurrency import own_database_url
+from tests.support.letters import send_letter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,7 +170,7 @@ def test_the_server_says_250_after_the_commit_and_451_without_one() -> None:
         assert isinstance(connection, Connection)
 
         async def send() -> Any:
-            return await connection.send("news@x.test", "anna@inbox.sandbox.test", LETTER)
+            return await send_letter(connection, "news@x.test", "anna@inbox.sandbox.test", LETTER)
 
         assert isinstance(await send(), Accepted)
         assert await count() == 1

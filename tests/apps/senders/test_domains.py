@@ -20,10 +20,11 @@ from apps.senders.models import DkimKey, Relay, SendingDomain
 from apps.senders.services import domains
 from core import secrets
 from core.errors import Conflict, InvalidInput, NotAllowed
-from mailkit.dkim import dns_record, sign_message
+from mailkit.dkim import dns_record
 from mailkit.verify.dns import make_resolver
 from tests.apps.senders.helpers import Records, keys_of, name_of, publish
 from tests.support.concurrency import in_thread, wait_until_blocked
+from tests.support.dkim import sign_message
 from tests.support.factories import make_user, make_workspace
 from tests.support.worker import running_worker
 

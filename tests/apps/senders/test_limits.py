@@ -33,6 +33,7 @@ from mailkit import providers
 from mailkit.warmup import Plan
 from tests.support import factories
 from tests.support.concurrency import in_thread
+from tests.support.limits import forget_rules
 
 SLOW = "limits:test:slow"
 NOW = 1_800_000_000.0
@@ -53,7 +54,7 @@ def buckets(store: redis.Redis) -> Buckets:
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    limits.forget_rules()
+    forget_rules()
     limits._shared.cache_clear()
 
 
@@ -343,7 +344,7 @@ def test_a_changed_limit_holds_once_the_rows_are_read_again(
 ) -> None:
     assert limits_for(workspace, relay.pk, "shop.example").unlimited("gmail")
     ProviderLimit.objects.create(workspace=workspace, provider="gmail", per_day=2)
-    limits.forget_rules()
+    forget_rules()
     assert limits_for(workspace, relay.pk, "shop.example").take("gmail", 5).granted == 2
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from mailkit.smtp.client import Endpoint
+from mailkit.smtp.endpoint import Endpoint, Timeouts
 
 DROP = "drop"  # close the connection instead of answering
 HANG = "hang"  # never answer
@@ -24,6 +24,9 @@ Script = Mapping[str, str | Sequence[str]]
 CHALLENGE = "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800")
+UNPIPELINED = ("8BITMIME", "SMTPUTF8")
+
+HASTY = Timeouts(*[0.1] * 12)  # for a server that hangs
 
 
 class _Gone(Exception):

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
-from mailkit.smtp.client import Endpoint
+from mailkit.smtp.endpoint import Endpoint
 
 _COMMANDS = re.compile(
     rb"EHLO client\.example"

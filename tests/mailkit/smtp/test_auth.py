@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
-from mailkit.smtp.endpoint import _first_to_answer
+from mailkit.smtp.endpoint import Endpoint, Timeouts, _first_to_answer
 from mailkit.smtp.outcomes import Broken, Refused, Reply
+from mailkit.smtp.session import Session
 
-from .fake_server import FakeServer
-from .test_client import HASTY
+from .fake_server import HASTY, FakeServer
 
 ALL = "AUTH CRAM-MD5 LOGIN PLAIN XOAUTH2"
 TIM = {"username": "tim", "password": "tanstaaftanstaaf"}  # of RFC 2195
@@ -33,13 +32,13 @@ XOAUTH2 = [
 
 def log_in(
     offered: str, script: dict[str, Any] | None = None, timeouts: Timeouts | None = None, **ep: Any
-) -> tuple[Connection | Refused | Broken, list[str]]:
+) -> tuple[Session | Refused | Broken, list[str]]:
     """What came of it, and what was said between EHLO and QUIT."""
 
-    async def go() -> tuple[Connection | Refused | Broken, list[str]]:
+    async def go() -> tuple[Session | Refused | Broken, list[str]]:
         async with FakeServer(script, extensions=[offered]) as server:
-            opened = await Connection.open(server.endpoint(**(TIM | ep)), timeouts)
-            if isinstance(opened, Connection):
+            opened = await Session.open(server.endpoint(**(TIM | ep)), timeouts)
+            if isinstance(opened, Session):
                 await opened.close()
             said = [line for line in server.commands if line != "QUIT"]
             return opened, said[1:]
@@ -62,7 +61,7 @@ def log_in(
 )
 def test_the_mechanism(auth: str, offered: str, said: list[str]) -> None:
     opened, heard = log_in(offered, auth=auth)
-    assert isinstance(opened, Connection)
+    assert isinstance(opened, Session)
     assert heard == said
 
 
@@ -78,8 +77,8 @@ def test_under_tls_the_simplest_is_first(
     async def go() -> list[str]:
         async with FakeServer(extensions=[offered], tls=context, implicit_tls=True) as server:
             endpoint = server.endpoint(security="tls", ca_file=str(ca_file), **TIM)
-            opened = await Connection.open(endpoint)
-            assert isinstance(opened, Connection), opened
+            opened = await Session.open(endpoint)
+            assert isinstance(opened, Session), opened
             await opened.close()
             return server.commands[1:-1]
 
@@ -162,7 +161,7 @@ def test_credentials_cannot_add_fields(password: str) -> None:
 def test_a_line_end_in_a_password_ends_no_line() -> None:
     for auth in ("plain", "login", "cram-md5", "xoauth2"):
         opened, heard = log_in(ALL, auth=auth, password="a\r\nRSET\r\nb")
-        assert isinstance(opened, Connection)
+        assert isinstance(opened, Session)
         assert "RSET" not in heard
     assert b"a\r\nRSET\r\nb" in b64decode(heard[0].rpartition(" ")[2])
 
@@ -176,7 +175,7 @@ def open_at(server: FakeServer, **changes: Any) -> Any:
         "port": server.port,
         "security": "none",
     } | changes
-    return Connection.open(Endpoint(local_hostname="client.example", **settings), Timeouts())
+    return Session.open(Endpoint(local_hostname="client.example", **settings), Timeouts())
 
 
 def outcome_at(**changes: Any) -> tuple[Any, int]:
@@ -185,7 +184,7 @@ def outcome_at(**changes: Any) -> tuple[Any, int]:
     async def go() -> tuple[Any, int]:
         async with FakeServer() as server:
             opened = await open_at(server, **changes)
-            if isinstance(opened, Connection):
+            if isinstance(opened, Session):
                 await opened.close()
             return opened, len(server.sessions)
 
@@ -194,7 +193,7 @@ def outcome_at(**changes: Any) -> tuple[Any, int]:
 
 def test_a_given_address_is_used_and_the_name_is_not_looked_up() -> None:
     opened, sessions = outcome_at(host="does-not-exist.invalid", address="127.0.0.1")
-    assert isinstance(opened, Connection)
+    assert isinstance(opened, Session)
     assert sessions == 1
 
 
@@ -209,12 +208,12 @@ def test_the_certificate_must_bear_the_name_and_not_the_address(
             opened = await open_at(
                 server, host=host, address="127.0.0.1", security=security, ca_file=str(ca_file)
             )
-            if isinstance(opened, Connection):
+            if isinstance(opened, Session):
                 await opened.close()
             return opened
 
     for security, stage in (("tls", "connect"), ("starttls", "starttls")):
-        assert isinstance(asyncio.run(go("localhost", security)), Connection)
+        assert isinstance(asyncio.run(go("localhost", security)), Session)
         wrong = asyncio.run(go("other.example", security))
         assert (wrong.stage, wrong.error) == (stage, "certificate")
 

@@ -17,7 +17,7 @@ import uvloop
 from mailkit.addresses import format_mailbox
 from mailkit.dkim import DkimKey, Signer, generate_key
 from mailkit.personalize import RenderFault, Template, compile_template
-from mailkit.smtp.client import Connection
+from mailkit.smtp.connection import Connection
 from mailkit.smtp.message import WireMessage
 from mailkit.smtp.outcomes import Accepted, Broken, Refused
 from mailkit.splice import CompiledLetter, Recipient

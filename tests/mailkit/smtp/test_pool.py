@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
+from mailkit.smtp.endpoint import Endpoint, Timeouts
+from mailkit.smtp.message import prepare
 from mailkit.smtp.outcomes import Accepted, Broken, Refused
 from mailkit.smtp.pool import Pool, PoolStats
+from tests.support.letters import MESSAGE, Group, Letter, Outcome, send_letter_through
 
-from .fake_server import DROP, FakeServer
-
-MESSAGE = b"Subject: hi\r\n\r\nHello\r\n"
+from .fake_server import DROP, HANG, FakeServer
 
 
 class Clock:
@@ -22,8 +21,8 @@ class Clock:
         return self.now
 
 
-async def send(pool: Pool, recipient: str = "r@d.example", **options: Any) -> Any:
-    return await pool.send("s@s.example", recipient, MESSAGE, **options)
+async def send(pool: Pool) -> Outcome | None:
+    return await send_letter_through(pool, "s@s.example", "r@d.example", MESSAGE)
 
 
 def test_one_connection_carries_many_messages() -> None:
@@ -34,40 +33,46 @@ def test_one_connection_carries_many_messages() -> None:
                 assert isinstance(await send(pool), Accepted)
             assert len(server.sessions) == 1
             assert pool.stats() == PoolStats(open=1, idle=1, sent=20)
-            await pool.close()
+            await pool.close_idle()
             assert pool.stats() == PoolStats(open=0, idle=0, sent=20)
             assert server.commands[-1] == "QUIT"
-            with pytest.raises(RuntimeError):
-                await send(pool)
 
     asyncio.run(go())
 
 
 def test_never_more_connections_than_allowed_and_first_come_first_served() -> None:
+    busy = most = 0
+    order: list[int] = []
+
+    class Counted(Group):
+        def __init__(self, number: int) -> None:
+            super().__init__([Letter("r@d.example", prepare(MESSAGE))])
+            self.number = number
+
+        def take(self) -> Letter | None:
+            nonlocal busy, most
+            if self.waiting:
+                order.append(self.number)
+                busy += 1
+                most = max(most, busy)
+            return super().take()
+
+        def settle(self, letter: Letter, outcome: Outcome) -> None:
+            nonlocal busy
+            busy -= 1
+            super().settle(letter, outcome)
+
     async def go() -> None:
         async with FakeServer() as server:
             pool = Pool(server.endpoint(), max_connections=3)
-            busy = most = 0
-            order: list[int] = []
-
-            async def one(number: int) -> None:
-                async def before_dot() -> bool:
-                    nonlocal busy, most
-                    order.append(number)
-                    busy += 1
-                    most = max(most, busy)
-                    await asyncio.sleep(0)
-                    busy -= 1
-                    return True
-
-                assert isinstance(await send(pool, before_dot=before_dot), Accepted)
-
-            await asyncio.gather(*[one(number) for number in range(30)])
-            assert most <= 3
-            assert len(server.sessions) <= 3
+            groups = [Counted(number) for number in range(30)]
+            await asyncio.gather(*(pool.send_each("s@s.example", group) for group in groups))
+            assert all(isinstance(group.told()[0], Accepted) for group in groups)
+            assert most == 3
+            assert len(server.sessions) == 3
             # A slot is passed on in the order of asking; three run side by side.
             assert all(abs(place - number) < 3 for place, number in enumerate(order))
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -78,7 +83,7 @@ def test_connection_is_replaced_after_its_messages() -> None:
             pool = Pool(server.endpoint(), max_messages=4)
             for _ in range(10):
                 assert isinstance(await send(pool), Accepted)
-            await pool.close()
+            await pool.close_idle()
             counts = [
                 sum(command.startswith("MAIL") for command in session.commands)
                 for session in server.sessions
@@ -107,7 +112,7 @@ def test_idle_and_aged_connections_are_not_used(steps: list[float], sessions: in
                 clock.now += step
                 assert isinstance(await send(pool), Accepted)
             assert len(server.sessions) == sessions
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -117,21 +122,19 @@ def test_expire_and_close_idle() -> None:
         clock = Clock()
         async with FakeServer() as server:
             pool = Pool(server.endpoint(), clock=clock)
-            async with pool.connection() as first, pool.connection() as second:
-                assert isinstance(first, Connection)
-                assert isinstance(second, Connection)
-                assert pool.stats() == PoolStats(open=2, idle=0, sent=0)
+            await asyncio.gather(send(pool), send(pool))
+            assert pool.stats() == PoolStats(open=2, idle=2, sent=2)
             clock.now += 10
             await send(pool)
             await pool.expire()
             assert pool.stats().idle == 2
-            await pool.close_idle(5)
-            assert pool.stats().idle == 1
-            clock.now += 30
+            clock.now += 25
             await pool.expire()
-            assert pool.stats() == PoolStats(open=0, idle=0, sent=1)
+            assert pool.stats() == PoolStats(open=1, idle=1, sent=3)
+            await send(pool)
+            await pool.close_idle()
+            assert pool.stats() == PoolStats(open=0, idle=0, sent=4)
             assert all(session.commands[-1] == "QUIT" for session in server.sessions)
-            await pool.close()
 
     asyncio.run(go())
 
@@ -141,23 +144,15 @@ def test_dead_kept_connection_is_replaced_once(goodbye: str) -> None:
     async def go() -> None:
         async with FakeServer({"MAIL": ["250 ok", goodbye, "250 ok"]}) as server:
             pool = Pool(server.endpoint())
-            asked = 0
-
-            async def before_dot() -> bool:
-                nonlocal asked
-                asked += 1
-                return True
-
             await send(pool)
-            assert isinstance(await send(pool, before_dot=before_dot), Accepted)
-            assert asked == 1
+            assert isinstance(await send(pool), Accepted)
             assert len(server.sessions) == 2
             assert len(server.accepted) == 2
             server.script["MAIL"] = DROP
             outcome = await send(pool)
             assert isinstance(outcome, Broken)  # the new one is dead too: no third
             assert len(server.sessions) == 3
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -170,7 +165,7 @@ def test_refused_rset_is_not_the_messages_fault() -> None:
             assert isinstance(await send(pool), Refused)
             assert isinstance(await send(pool), Accepted)
             assert [item.message for item in server.received] == [MESSAGE]
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -185,7 +180,7 @@ def test_no_second_attempt_once_the_message_was_on_its_way() -> None:
             assert outcome.after_dot
             assert len(server.received) == 2
             assert pool.stats() == PoolStats(open=0, idle=0, sent=1)
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -196,7 +191,7 @@ def test_fresh_connection_is_not_tried_twice() -> None:
             pool = Pool(server.endpoint())
             assert isinstance(await send(pool), Broken)
             assert len(server.sessions) == 1
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
@@ -208,50 +203,42 @@ def test_failure_to_open_is_the_outcome_and_frees_the_slot() -> None:
             refused = await send(pool)
             assert isinstance(refused, Refused)
             assert refused.stage == "banner"
-            async with pool.connection() as broken:
-                assert isinstance(broken, Broken)
+            assert isinstance(await send(pool), Broken)
             assert isinstance(await send(pool), Accepted)
-            await pool.close()
+            await pool.close_idle()
         endpoint = server.endpoint()
         pool = Pool(endpoint, timeouts=Timeouts(connect=5))
         outcome = await send(pool)
         assert isinstance(outcome, Broken)
         assert outcome.stage == "connect"
-        await pool.close()
+        await pool.close_idle()
 
     asyncio.run(go())
 
 
-def test_bad_message_costs_no_connection_and_refusals_keep_it() -> None:
+def test_refusals_keep_the_connection() -> None:
     async def go() -> None:
         script = {"RCPT": ["250 ok", "550 5.1.1 no", "450 later", "250 ok"]}
         async with FakeServer(script) as server:
             pool = Pool(server.endpoint(), max_connections=1)
             await send(pool)
-            with pytest.raises(ValueError, match="bare"):
-                await pool.send("s@s.example", "r@d.example", b"a\nb")
             assert isinstance(await send(pool), Refused)
             assert isinstance(await send(pool), Refused)
             assert isinstance(await send(pool), Accepted)
             assert len(server.sessions) == 1
-            await pool.close()
+            await pool.close_idle()
 
     asyncio.run(go())
 
 
 def test_cancelled_waiter_and_sender_leave_the_pool_usable() -> None:
     async def go() -> None:
-        async with FakeServer() as server:
+        async with FakeServer({"RCPT": [HANG, "250 ok"]}) as server:
             pool = Pool(server.endpoint(), max_connections=1)
-            inside, leave = asyncio.Event(), asyncio.Event()
-
-            async def hold() -> bool:
-                inside.set()
-                await leave.wait()
-                return True
-
-            sender = asyncio.create_task(send(pool, before_dot=hold))
-            await inside.wait()
+            sender = asyncio.create_task(send(pool))
+            async with asyncio.timeout(30):
+                while "RCPT TO:<r@d.example>" not in server.commands:
+                    await asyncio.sleep(0.01)
             waiter = asyncio.create_task(send(pool))
             await asyncio.sleep(0)
             waiter.cancel()
@@ -260,31 +247,7 @@ def test_cancelled_waiter_and_sender_leave_the_pool_usable() -> None:
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
             assert isinstance(await send(pool), Accepted)
             assert len(server.accepted) == 1
-            await pool.close()
-
-    asyncio.run(go())
-
-
-def test_close_waits_for_what_is_being_sent() -> None:
-    async def go() -> None:
-        async with FakeServer() as server:
-            pool = Pool(server.endpoint())
-            inside, leave = asyncio.Event(), asyncio.Event()
-
-            async def hold() -> bool:
-                inside.set()
-                await leave.wait()
-                return True
-
-            sender = asyncio.create_task(send(pool, before_dot=hold))
-            await inside.wait()
-            closing = asyncio.create_task(pool.close())
-            await asyncio.sleep(0)
-            assert not closing.done()
-            leave.set()
-            assert isinstance(await sender, Accepted)
-            await closing
-            assert server.commands[-1] == "QUIT"
+            await pool.close_idle()
 
     asyncio.run(go())
 

@@ -1,34 +1,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailkit.smtp.client import Connection, Timeouts
-from mailkit.smtp.message import WireMessage, prepare
+from mailkit.smtp.connection import Connection
+from mailkit.smtp.endpoint import Timeouts
+from mailkit.smtp.message import prepare
 from mailkit.smtp.outcomes import Accepted, Broken, Refused
 from mailkit.smtp.pool import Pool
+from tests.support.letters import Group, Letter
 
-from .fake_server import DROP, EXTENSIONS, HANG, FakeServer
+from .fake_server import DROP, EXTENSIONS, HANG, UNPIPELINED, FakeServer
 
-UNPIPELINED = ("8BITMIME", "SMTPUTF8")
 HASTY = Timeouts(*[0.2] * 12)
-Outcome = Accepted | Refused | Broken
 OK = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go ahead", "DOT": "250 2.0.0 queued"}
 STAGES = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "DOT": "body"}
 BOTH = pytest.mark.parametrize("extensions", [EXTENSIONS, UNPIPELINED])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Letter:
-    recipient: str
-    message: WireMessage
 
 
 def letters_for(count: int) -> list[Letter]:
@@ -36,46 +29,6 @@ def letters_for(count: int) -> list[Letter]:
         Letter(f"{n}@d.example", prepare(b"Subject: %d\r\n\r\n.Hello %d\r\n" % (n, n)))
         for n in range(count)
     ]
-
-
-class Group:
-    """Letters on their way; what happens to each is checked as it happens."""
-
-    def __init__(self, letters: Iterable[Letter]) -> None:
-        self.queue = deque(letters)
-        self.all = list(self.queue)
-        self.taken: set[Letter] = set()
-        self.returned: Counter[Letter] = Counter()
-        self.outcomes: dict[Letter, Outcome] = {}
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self.queue)
-
-    def take(self) -> Letter | None:
-        if not self.queue:
-            return None
-        letter = self.queue.popleft()
-        assert letter not in self.taken
-        self.taken.add(letter)
-        return letter
-
-    def settle(self, letter: Letter, outcome: Outcome) -> None:
-        assert letter not in self.outcomes, "settled twice"
-        self.taken.remove(letter)
-        self.outcomes[letter] = outcome
-
-    def put_back(self, letter: Letter) -> None:
-        assert letter not in self.outcomes, "settled and put back"
-        self.taken.remove(letter)
-        self.returned[letter] += 1
-        self.queue.appendleft(letter)
-
-    def told(self) -> list[Outcome | None]:
-        """What came of the letters, in their order; None for those that wait."""
-        assert not self.taken, "neither settled nor put back"
-        assert len(self.outcomes) + len(self.queue) == len(self.all)
-        return [self.outcomes.get(letter) for letter in self.all]
 
 
 def send(
@@ -423,7 +376,7 @@ def pooled(
             assert pool.stats().sent == before + sum(
                 isinstance(outcome, Accepted) for outcome in group.outcomes.values()
             )
-            await pool.close()
+            await pool.close_idle()
             return server, ends
 
     return asyncio.run(go())

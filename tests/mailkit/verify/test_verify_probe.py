@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailkit.addresses import Address
-from mailkit.smtp.client import Connection, Endpoint, Timeouts
+from mailkit.smtp.endpoint import Endpoint, Timeouts
 from mailkit.smtp.outcomes import Broken, Refused
+from mailkit.smtp.session import Session
 from mailkit.verify.dns import DomainFacts
 from mailkit.verify.probe import ProbeResult, probe_domain
 from mailkit.verify.verdict import decide
@@ -46,9 +47,9 @@ def probe(
                 else:
                     ports[host] = (await stack.enter_async_context(smtp_server(server))).port
 
-            async def connect(host: str) -> Connection | Refused | Broken:
+            async def connect(host: str) -> Session | Refused | Broken:
                 endpoint = Endpoint("127.0.0.1", ports[host], "none", "probe.example.net")
-                return await Connection.open(endpoint, timeouts)
+                return await Session.open(endpoint, timeouts)
 
             return await probe_domain(
                 DomainFacts("example.com", "mx", hosts),

@@ -22,9 +22,9 @@ from django.conf import settings
 from django.db import Error as DatabaseFault
 from django.db import connection as database
 
-from apps.campaigns.services.handover import Handover
+from apps.campaigns.services.sending.handover import Handover
 from apps.senders.selectors import Route
-from mailkit.smtp.client import Timeouts
+from mailkit.smtp.endpoint import Timeouts
 from mailkit.smtp.pool import Pool
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,56 @@
+"""Letters of rows that a process holds, within the hours that their campaign keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.utils import timezone
+
+from apps.campaigns.hours import opens_at
+from apps.campaigns.letters import CompiledCampaign, LetterFault
+from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.services.ledger.claims import Claimed
+from apps.campaigns.services.ledger.results import Result
+from apps.campaigns.services.sending.handover import Ready
+from apps.campaigns.services.sending.outcomes import not_begun
+from apps.senders.models import SendingPolicy
+
+Status = Delivery.Status
+
+
+def compose(
+    campaign: Campaign, policy: SendingPolicy, letter: CompiledCampaign, rows: Sequence[Claimed]
+) -> tuple[list[Ready], list[Result]]:
+    """The letters that can be made now, and what becomes of the other rows."""
+    now = timezone.now()
+    ready, settled = [], []
+    for row in rows:
+        fields = row.fields or {}
+        if campaign.recipient_time:
+            zone = str(fields.get("timezone") or fields.get("time_zone") or "")
+            opening = closed_until(campaign, policy, zone)
+            if opening:
+                settled.append(not_begun(row.contact_id, opening))
+                continue
+        values = {**fields, "first_name": row.first_name, "last_name": row.last_name}
+        try:
+            message = letter.letter(row.contact_id, row.email, values, date=now)
+        except LetterFault as error:
+            settled.append(Result(row.contact_id, Status.FAILED, "compose", reply=str(error)))
+        else:
+            ready.append(Ready(row.contact_id, row.email, message, row.attempts))
+    return ready, settled
+
+
+def closed_until(campaign: Campaign, policy: SendingPolicy, zone: str) -> datetime | None:
+    """When the hours that the campaign keeps begin in a time zone; None within them."""
+    if campaign.hours_from is None or campaign.hours_until is None:
+        return None
+    return opens_at(
+        timezone.now(),
+        zone,
+        campaign.hours_from,
+        campaign.hours_until,
+        otherwise=policy.time_zone,
+    )
