@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from django.utils.translation import gettext_lazy as _
 
 from apps.campaigns.models import Campaign, Engagement
@@ -40,7 +38,7 @@ def of_letters(scope: Scope) -> dict[str, Subject]:
         def sql(builder: Builder, values: Values) -> str:
             return _did(builder, column, values)
 
-        arguments = (which, ANY_DAYS, replace(TIMES, most=Engagement.KEPT))
+        arguments = (which, ANY_DAYS, TIMES)
         return {
             "did": Operator(_("did"), sql, arguments),
             "did_not": Operator(_("did not"), negated(sql), arguments),
@@ -88,17 +86,22 @@ def _since(builder: Builder, column: str, values: Values) -> str:
 
 
 def _did(builder: Builder, column: str, values: Values) -> str:
-    if not values["campaign"]:
-        return _engaged(builder, column.removesuffix("_at"), values)
-    return builder.among(
+    rows = (
         f"SELECT contact_id FROM campaigns_delivery WHERE {_rows(builder, values)} "
-        f"AND {_since(builder, column, values)}{_at_least(builder, values)}"
+        f"AND {_since(builder, column, values)}"
     )
+    if not values["campaign"]:
+        engaged = _engaged(builder, column.removesuffix("_at"), values)
+        if values["times"] <= Engagement.KEPT:
+            return builder.among(engaged)
+        rows += f" AND contact_id IN ({engaged})"
+    return builder.among(rows + _at_least(builder, values))
 
 
 def _engaged(builder: Builder, column: str, values: Values) -> str:
-    moment = f"{column}[{builder.value(values['times'])}]"
-    return builder.among(
+    """Who did it so many times, or as many times as are kept."""
+    moment = f"{column}[{builder.value(min(values['times'], Engagement.KEPT))}]"
+    return (
         "SELECT contact_id FROM campaigns_engagement "
         f"WHERE workspace_id = {builder.value(builder.scope.workspace.pk)} "
         f"AND {_since(builder, moment, values)}"
