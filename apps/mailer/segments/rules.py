@@ -55,8 +55,8 @@ class Query(NamedTuple):
     def select(self, columns: str, *, one_in: int = 1) -> str:
         """Of one contact in so many, the same ones each time."""
         sample = "" if one_in == 1 else f"TABLESAMPLE SYSTEM ({100 / one_in}) REPEATABLE (1)"
-        contacts = f"mailer_contact AS contact {sample}"
-        return f"SELECT {columns} FROM {contacts} {self.joins} WHERE {self.where}"
+        source = f"mailer_contact AS contact {sample}"
+        return f"SELECT {columns} FROM {source} {self.joins} WHERE {self.where}"
 
 
 def parse(data: object, scope: Scope) -> Group:

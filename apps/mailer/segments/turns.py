@@ -1,4 +1,4 @@
-"""Counts while somebody writes rules: one for each editor, and never on all of the web's threads."""
+"""Counts while somebody writes rules: one for each editor, and threads are left for pages."""
 
 from __future__ import annotations
 

@@ -221,13 +221,17 @@ def test_an_estimate_promises_two_digits(
 
 
 def test_the_next_count_of_an_editor_ends_the_one_before(workspace: Workspace) -> None:
-    with pytest.raises(turns.Superseded), turns.latest_of("one"):
-        with turns.latest_of("another"):
-            pass
+    def one() -> None:
         with turns.latest_of("one"):
-            pass
-        with counting.limited(None) as cursor:
-            cursor.execute("SELECT pg_sleep(3600)")
+            with turns.latest_of("another"):
+                pass
+            with turns.latest_of("one"):
+                pass
+            with counting.limited() as cursor:
+                cursor.execute("SELECT pg_sleep(3600)")
+
+    with pytest.raises(turns.Superseded):
+        one()
     # The connection serves on, and the editor's next count is not taken for the one that ended.
     with turns.latest_of("one"):
         assert not Segment.objects.exists()
