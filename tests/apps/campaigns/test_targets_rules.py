@@ -19,6 +19,7 @@ from apps.mailer.models import Contact, ContactField, DomainFact
 from apps.mailer.segments import counting
 from apps.mailer.segments.rules import Group, compiled, parse, to_json
 from apps.mailer.segments.subjects import Scope
+from apps.senders.models import SendingPolicy
 from mailkit.providers import PROVIDERS
 from tests.support.factories import (
     make_campaign,
@@ -338,6 +339,31 @@ def test_each_condition_alone(
         }
 
     check()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_the_first_and_the_last_of_everything(people: Workspace, zone: str) -> None:
+    """No value that is accepted makes the database refuse the query."""
+    SendingPolicy.objects.create(workspace=people, time_zone=zone)
+    scope = Scope(people)
+    days = ["0001-01-01", "9999-12-30", "9999-12-31"]
+    tried = [
+        (what, operator, {"value": day, "until": day})
+        for what, operators in {
+            "created": ["before", "after"], "updated": ["before", "after"],
+            "field:day": ["on", "before", "after", "between"],
+        }.items() for operator in operators for day in days
+    ]  # fmt: skip
+    tried += [("field:day", operator, {"days": "3650"}) for operator in ("last", "next")]
+    tried += [("field:points", "gt", {"value": value}) for value in ("9" * 30, "-0", "0,5")]
+    tried += [
+        (what, "did", {"campaign": "", "days": "3650", "times": "1000"})
+        for what in ("opened", "clicked", "received")
+    ]
+    for what, operator, values in tried:
+        one = {"what": what, "operator": operator, "values": values}
+        rules = parse({"match": "all", "rules": [one]}, scope)
+        assert counting.count(rules, scope).exact
 
 
 def test_what_people_write_is_no_part_of_the_statement(people: Workspace) -> None:
