@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from django.utils.translation import gettext_lazy as _
 
 from apps.campaigns.models import Campaign, Engagement
@@ -40,7 +38,7 @@ def of_letters(scope: Scope) -> dict[str, Subject]:
         def sql(builder: Builder, values: Values) -> str:
             return _did(builder, column, values)
 
-        arguments = (which, ANY_DAYS, replace(TIMES, most=Engagement.KEPT))
+        arguments = (which, ANY_DAYS, TIMES)
         return {
             "did": Operator(_("did"), sql, arguments),
             "did_not": Operator(_("did not"), negated(sql), arguments),
@@ -88,18 +86,22 @@ def _since(builder: Builder, column: str, values: Values) -> str:
 
 
 def _did(builder: Builder, column: str, values: Values) -> str:
-    if not values["campaign"]:
-        return _engaged(builder, column.removesuffix("_at"), values)
-    return builder.among(
-        f"SELECT contact_id FROM campaigns_delivery WHERE {_rows(builder, values)} "
-        f"AND {_since(builder, column, values)}{_at_least(builder, values)}"
+    rows = (
+        f"campaigns_delivery WHERE {_rows(builder, values)} AND {_since(builder, column, values)}"
     )
+    if not values["campaign"]:
+        engaged = _engaged(builder, column.removesuffix("_at"), values)
+        if values["times"] <= Engagement.KEPT:
+            return builder.among(engaged)
+        rows += f" AND contact_id IN (SELECT contact_id FROM {engaged})"
+    return builder.among(rows, _at_least(builder, values))
 
 
 def _engaged(builder: Builder, column: str, values: Values) -> str:
-    moment = f"{column}[{builder.value(values['times'])}]"
-    return builder.among(
-        "SELECT contact_id FROM campaigns_engagement "
+    """Who did it so many times, or as many times as are kept."""
+    moment = f"{column}[{builder.value(min(values['times'], Engagement.KEPT))}]"
+    return (
+        "campaigns_engagement "
         f"WHERE workspace_id = {builder.value(builder.scope.workspace.pk)} "
         f"AND {_since(builder, moment, values)}"
     )
@@ -108,27 +110,35 @@ def _engaged(builder: Builder, column: str, values: Values) -> str:
 def _at_least(builder: Builder, values: Values) -> str:
     if values["times"] == 1:
         # One campaign has one row for each contact.
-        return "" if values["campaign"] else " GROUP BY contact_id"
-    return f" GROUP BY contact_id HAVING count(*) >= {builder.value(values['times'])}"
+        return "" if values["campaign"] else "GROUP BY contact_id"
+    return f"GROUP BY contact_id HAVING count(*) >= {builder.value(values['times'])}"
 
 
-# When a letter was accepted is when its row last changed: opens and clicks leave that time.
+# When a letter was accepted is when its row last changed: opens and clicks leave that time. A
+# campaign that was finished before has none since; the index knows its rows by their campaign.
+
+
+def _ended(builder: Builder, days: int) -> str:
+    since = builder.value(days_ago(builder.scope, days))
+    return f" AND coalesce(finished_at, now()) >= {since}"
 
 
 def _received(builder: Builder, values: Values) -> str:
+    campaigns = _rows(builder, values)
+    if values["days"] and not values["campaign"]:
+        campaigns = _own(builder, _ended(builder, values["days"]))
     return builder.among(
-        f"SELECT contact_id FROM campaigns_delivery WHERE {_rows(builder, values)} "
-        f"AND status = 'sent' AND {_since(builder, 'updated_at', values)}"
-        f"{_at_least(builder, values)}"
+        f"campaigns_delivery WHERE {campaigns} "
+        f"AND status = 'sent' AND {_since(builder, 'updated_at', values)}",
+        _at_least(builder, values),
     )
 
 
 def _ignored(builder: Builder, values: Values) -> str:
     """Letters whose opens were not counted say nothing."""
     since = builder.value(days_ago(builder.scope, values["days"]))
-    campaigns = _own(builder, f" AND track_opens AND coalesce(finished_at, now()) >= {since}")
+    campaigns = _own(builder, " AND track_opens" + _ended(builder, values["days"]))
     return builder.among(
-        f"SELECT contact_id FROM campaigns_delivery WHERE {campaigns} "
-        f"AND status = 'sent' AND updated_at >= {since} "
-        "GROUP BY contact_id HAVING count(opened_at) = 0"
+        f"campaigns_delivery WHERE {campaigns} AND status = 'sent' AND updated_at >= {since}",
+        "GROUP BY contact_id HAVING count(opened_at) = 0",
     )

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apps.mailer.segments import contacts  # noqa: F401 (registers the contact's own subjects)
-from apps.mailer.segments.subjects import Builder, Operator, Scope
+from apps.mailer.segments.subjects import IN_SAMPLE, Builder, Operator, Scope
 from core.errors import InvalidInput
 
 DEEPEST, MOST_RULES = 5, 60
@@ -46,6 +46,7 @@ class Query(NamedTuple):
     joins: str
     where: str
     params: dict[str, Any]
+    beginning: str = ""
 
     @property
     def ids(self) -> str:
@@ -53,7 +54,8 @@ class Query(NamedTuple):
         return self.select("contact.id")
 
     def select(self, columns: str) -> str:
-        return f"SELECT {columns} FROM mailer_contact AS contact {self.joins} WHERE {self.where}"
+        source = f"mailer_contact AS contact {self.joins}"
+        return f"{self.beginning}SELECT {columns} FROM {source} WHERE {self.where}"
 
 
 def parse(data: object, scope: Scope) -> Group:
@@ -121,9 +123,23 @@ def to_json(rule: Rule) -> dict[str, Any]:
 
 def compiled(rules: Group, scope: Scope, prefix: str = "") -> Query:
     """One query. `prefix` keeps the names of several apart where they become one statement."""
-    builder = Builder(scope, prefix)
+    return _query(rules, Builder(scope, prefix))
+
+
+def sampled(rules: Group, scope: Scope, one_in: int) -> Query:
+    """The query for one contact in so many, the same ones each time, found by their keys."""
+    query = _query(rules, Builder(scope, sampled=True))
+    sample = (
+        "WITH sample AS MATERIALIZED (SELECT id FROM mailer_contact "
+        f"TABLESAMPLE SYSTEM ({100 / one_in}) REPEATABLE (1)) "
+    )
+    where = f"{IN_SAMPLE.format(id='contact.id')} AND {query.where}"
+    return query._replace(beginning=sample, where=where)
+
+
+def _query(rules: Group, builder: Builder) -> Query:
     where = _sql(rules, builder)
-    own = f"contact.workspace_id = {builder.value(scope.workspace.pk)}"
+    own = f"contact.workspace_id = {builder.value(builder.scope.workspace.pk)}"
     return Query(" ".join(builder.joins), f"{own} AND {where}", builder.params)
 
 

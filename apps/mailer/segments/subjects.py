@@ -23,6 +23,8 @@ from apps.mailer.models import ContactField, ContactList
 from apps.senders.models import SendingPolicy
 from core.errors import InvalidInput
 
+# Every table of contact_ids has an index that finds one by its key.
+IN_SAMPLE = "{id} = ANY(ARRAY(SELECT id FROM sample))"
 LONGEST_TEXT = 200
 MOST_DAYS, MOST_CHOICES = 3650, 100
 _NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
@@ -178,6 +180,7 @@ class Builder:
 
     scope: Scope
     prefix: str = ""
+    sampled: bool = False
     params: dict[str, Any] = field(default_factory=dict)
     joins: list[str] = field(default_factory=list)
 
@@ -192,13 +195,16 @@ class Builder:
         self.joins.append(f"LEFT JOIN {table} AS {name} ON {condition.format(set=name)}")
         return name
 
-    def among(self, contact_ids: str) -> str:
-        """Whether the contact is among those of a query that gives each contact_id once.
+    def among(self, rows: str, grouped: str = "") -> str:
+        """Whether the contact is among the contact_id of `rows`, `FROM …` with a WHERE.
 
-        A join and no IN: the set is made in one pass wherever the condition stands, and a hash of
-        it that outgrows its memory goes to disk.
+        `grouped`, GROUP BY with what follows it, makes it each contact_id once where the rows
+        do not. A join and no IN: the set is made in one pass wherever the condition stands, and a
+        hash of it that outgrows its memory goes to disk.
         """
-        name = self.joined(f"({contact_ids})", "{set}.contact_id = contact.id")
+        part = f" AND {IN_SAMPLE.format(id='contact_id')}" if self.sampled else ""
+        members = f"SELECT contact_id FROM {rows}{part} {grouped}"
+        name = self.joined(f"({members})", "{set}.contact_id = contact.id")
         return f"{name}.contact_id IS NOT NULL"
 
 

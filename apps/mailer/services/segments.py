@@ -80,6 +80,8 @@ def delete_segment(*, segment: Segment) -> None:
     """Raises Conflict while a campaign that has not begun is meant for it or leaves it out."""
     try:
         with transaction.atomic():
+            # Whoever chooses it for a campaign meanwhile waits, and finds it gone.
+            Segment.objects.select_for_update().filter(pk=segment.pk).first()
             segment.delete()
     except IntegrityError as error:
         raise Conflict(_("A campaign uses this segment.")) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import uuid4
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -14,8 +15,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.http import WorkspaceRequest
 from apps.mailer.models import Segment
-from apps.mailer.segments import counting
-from apps.mailer.segments.rules import MATCHES, Group, parse
+from apps.mailer.segments import counting, turns
+from apps.mailer.segments.rules import DEEPEST, MATCHES, Group, parse
 from apps.mailer.segments.subjects import Scope
 from apps.mailer.services import segments as services
 from core.errors import InvalidInput
@@ -66,6 +67,7 @@ def _edit(request: WorkspaceRequest, edited: Segment) -> HttpResponse:
         "error": error,
         "rule": rule_shown(rules if isinstance(rules, dict) else FIRST, scope),
         "root": True,
+        "editor": uuid4().hex,
     }
     return render(request, "mailer/segment.html", context, status=422 if error else 200)
 
@@ -104,7 +106,14 @@ def live_count(request: WorkspaceRequest) -> HttpResponse:
     except InvalidInput as error:
         context["unfinished"] = error.message
     else:
-        context = _found(rules, scope)
+        editor = f"{request.user.pk}:{request.POST.get('editor', '')[:40]}"
+        try:
+            with turns.latest_of(editor), turns.slot():
+                context = _found(rules, scope)
+        except turns.Superseded:
+            return HttpResponse(status=204)
+        except turns.Busy:
+            return _later(render(request, "mailer/_segment_count.html", {"busy": True}))
     return render(request, "mailer/_segment_count.html", context)
 
 
@@ -114,15 +123,24 @@ def _found(rules: Group, scope: Scope) -> dict[str, Any]:
     return {"found": found, "first": first}
 
 
+def _later(answer: HttpResponse) -> HttpResponse:
+    """The page asks again in a second."""
+    answer["HX-Trigger"] = "count-again"
+    return answer
+
+
 @require_POST
 def count(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Count a segment of the list again."""
     counted = _segment_or_404(request, pk)
     context: dict[str, Any] = {"segment": counted}
     try:
-        context["found"] = services.count_segment(segment=counted)
+        with turns.slot():
+            context["found"] = services.count_segment(segment=counted)
     except InvalidInput as error:
         context["unfinished"] = error.message
+    except turns.Busy:
+        context["busy"] = True
     return render(request, "mailer/_segment_counted.html", context)
 
 
@@ -146,16 +164,19 @@ def delete(request: WorkspaceRequest, pk: int) -> HttpResponse:
 # What the templates draw.
 
 
-def rule_shown(data: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    """A group or condition with its inputs, tolerant of rules that are unfinished or outdated."""
+def rule_shown(data: Mapping[str, Any], scope: Scope, depth: int = 1) -> dict[str, Any]:
+    """A group or condition with its inputs, tolerant of rules that are unfinished or outdated.
+
+    Deeper than rules may be it stops: templates that include each other have a limit, too.
+    """
     if "match" in data:
         rules = data.get("rules")
-        rules = rules if isinstance(rules, list) else []
+        rules = rules if isinstance(rules, list) and depth <= DEEPEST else []
         return {
             "is_group": True,
             "match": data["match"],
             "matches": MATCHES.items(),
-            "rules": [rule_shown(one, scope) for one in rules if isinstance(one, dict)],
+            "rules": [rule_shown(one, scope, depth + 1) for one in rules if isinstance(one, dict)],
         }
     what, name = str(data.get("what", "")), str(data.get("operator", ""))
     subject = scope.subjects.get(what)
