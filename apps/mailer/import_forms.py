@@ -16,8 +16,9 @@ from apps.mailer import selectors
 from apps.mailer.models import ContactField, ContactList, Import
 from apps.mailer.services import imports as services
 from apps.mailer.services.imports import NewField
-from mailkit.imports.kinds import MOST_CHOICES, suggest_kind
+from mailkit.imports.kinds import MOST_CHOICES
 from mailkit.imports.rows import TARGETS, field_key
+from mailkit.imports.suggest import suggest_field_kind
 
 SKIP = ""
 NEW_FIELD = "+"
@@ -181,7 +182,7 @@ class MappingForm(forms.Form):
                 "number": index + 1
             }
             cells = [row[index] for row in self.sample if index < len(row)]
-            kind: str = suggest_kind(cells)
+            kind: str = suggest_field_kind(self.headers[index], cells)
             values[f"kind_{index}"] = kind
             if kind == ContactField.Kind.CHOICE:
                 distinct = dict.fromkeys(" ".join(cell.split()) for cell in cells)

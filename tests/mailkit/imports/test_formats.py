@@ -17,8 +17,8 @@ from mailkit.imports import lines as lines_module
 from mailkit.imports.encoding import detect
 from mailkit.imports.listed import entries
 from mailkit.imports.readers import read_blocks, read_rows
-from mailkit.imports.rows import suggest_mapping
 from mailkit.imports.sniff import sniff
+from mailkit.imports.suggest import suggest_mapping
 from mailkit.imports.table import FileFault, Row, Source
 from tests.mailkit.imports.spreadsheets import ods_row, write_ods, write_xls
 
