@@ -85,9 +85,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         while read < _LARGEST_DRAINED and (data := request.read(1 << 16)):
             read += len(data)
         error = InvalidInput(
-            _(
-                "This is more than 5 MB of text: put it into a file and upload that. Nothing is kept."
-            )
+            _("More than 5 MB of text: put it into a file and upload that. Nothing is kept.")
         )
     else:
         error = InvalidInput(_("The request is not well-formed: go back, reload and try again."))
