@@ -54,7 +54,8 @@ function upload() {
     get meter() { return this.percent < 100 ? this.percent : null; },
     get stage() { return this.$root.dataset[this.percent < 100 ? "uploading" : "reading"]; },
     start() { this.sending = true; this.failed = false; this.percent = 0; },
-    fail() { this.failed = true; },
+    // An answer that has a place of its own on the page says what is wrong by itself.
+    fail(event) { this.failed = !event.detail.xhr.getResponseHeader("HX-Retarget"); },
     // The server takes a form's text into memory and refuses much of it; a file goes to its disk.
     wrap(event) {
       const { formData } = event.detail;
