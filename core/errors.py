@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from django.contrib import messages
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+_LARGEST_DRAINED = 64 << 20
 
 
 class AppError(Exception):
@@ -71,3 +75,22 @@ def _page_before(request: HttpRequest) -> str:
     referrer = request.headers.get("Referer", "")
     origin = f"{request.scheme}://{request.get_host()}/"
     return referrer if referrer.startswith(origin) else "/"
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's `handler400`: a form with too much text gets an answer that says what to do."""
+    if isinstance(exception, RequestDataTooBig):
+        # A server that answers before it has read everything is to the browser one that broke off.
+        read = 0
+        while read < _LARGEST_DRAINED and (data := request.read(1 << 16)):
+            read += len(data)
+        error = InvalidInput(
+            _("More than 5 MB of text: put it into a file and upload that. Nothing is kept.")
+        )
+    else:
+        error = InvalidInput(_("The request is not well-formed: go back, reload and try again."))
+    page = "_error.html" if getattr(request, "htmx", False) else "400.html"
+    response = render(request, page, {"error": error}, status=400)
+    response["HX-Retarget"] = "#messages"
+    response["HX-Reswap"] = "innerHTML"
+    return response

@@ -12,6 +12,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain", headers={"X-Installation": installation()})
 
 
+handler400 = "core.errors.bad_request"
+
 _workspace_pages = [
     path("", include("apps.tracking.urls")),
     path("audience/", include("apps.mailer.urls")),

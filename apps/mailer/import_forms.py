@@ -16,12 +16,14 @@ from apps.mailer import selectors
 from apps.mailer.models import ContactField, ContactList, Import
 from apps.mailer.services import imports as services
 from apps.mailer.services.imports import NewField
-from mailkit.imports.kinds import MOST_CHOICES, suggest_kind
+from mailkit.imports.kinds import MOST_CHOICES
 from mailkit.imports.rows import TARGETS, field_key
+from mailkit.imports.suggest import suggest_field_kind
 
 SKIP = ""
 NEW_FIELD = "+"
 NEW_LIST = "+"
+EXAMPLES = 3
 ACCEPTED = ".csv,.tsv,.tab,.txt,.xlsx,.xlsm,.xls,.ods,.json,.jsonl,.ndjson,.vcf,.gz,.zip"
 
 
@@ -99,9 +101,10 @@ class ReadingForm(forms.Form):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the uploaded file with its two inputs."""
+    """A column of the uploaded file with its inputs and the first of its values."""
 
     header: str
+    examples: tuple[str, ...]
     target: BoundField
     name: BoundField
     kind: BoundField
@@ -177,11 +180,9 @@ class MappingForm(forms.Form):
                 before = last.mapping.get(str(index), SKIP)
                 gone = before and before not in TARGETS and before not in self.custom
                 values[f"target_{index}"] = NEW_FIELD if gone else before
-            values[f"name_{index}"] = self.headers[index][:100] or gettext("Column %(number)d") % {
-                "number": index + 1
-            }
+            values[f"name_{index}"] = self.headers[index][:100] or _numbered(index)
             cells = [row[index] for row in self.sample if index < len(row)]
-            kind: str = suggest_kind(cells)
+            kind: str = suggest_field_kind(self.headers[index], cells)
             values[f"kind_{index}"] = kind
             if kind == ContactField.Kind.CHOICE:
                 distinct = dict.fromkeys(" ".join(cell.split()) for cell in cells)
@@ -209,7 +210,7 @@ class MappingForm(forms.Form):
             choices.append((gettext("Your fields"), list(self.custom.items())))
         choices.append((NEW_FIELD, gettext("New field…")))
         for index, header in enumerate(self.headers):
-            shown = header or gettext("Column %(number)d") % {"number": index + 1}
+            shown = header or _numbered(index)
             self.fields[f"target_{index}"] = forms.ChoiceField(
                 label=gettext("What “%(column)s” holds") % {"column": shown},
                 choices=choices,
@@ -236,7 +237,12 @@ class MappingForm(forms.Form):
     def columns(self) -> Iterator[Column]:
         for index, header in enumerate(self.headers):
             names = ("target", "name", "kind", "choices")
-            yield Column(header, *(self[f"{name}_{index}"] for name in names))
+            cells = (" ".join(row[index].split()) for row in self.sample if index < len(row))
+            yield Column(
+                header or _numbered(index),
+                tuple(dict.fromkeys(filter(None, cells)))[:EXAMPLES],
+                *(self[f"{name}_{index}"] for name in names),
+            )
 
     def clean(self) -> dict[str, Any]:
         """Adds `mapping` (column → key) and `new_fields` (key → what is to be made)."""
@@ -281,3 +287,8 @@ class MappingForm(forms.Form):
             )
             return "", ""
         return key, label
+
+
+def _numbered(index: int) -> str:
+    """What a column without a header is called."""
+    return gettext("Column %(number)d") % {"number": index + 1}

@@ -32,6 +32,14 @@ _FREQUENCIES = dict(
 )
 _WEIGHTS = {letter: math.log(count) for letter, count in _FREQUENCIES.items()}
 _UNKNOWN_WEIGHT = -2.0
+_VOWELS, _OTHERS = "аеёиоуыэюя", "бвгджзйклмнпрстфхцчшщьъ"
+# What Russian words do not have, names hardly ever: signs and й where none can stand, letters
+# that never meet, words without a vowel, four vowels or six other letters in a row.
+_UNLIKELY = re.compile(
+    rf"\b[ьъы]|[{_VOWELS}йьъ][ьъ]|[{_OTHERS}]й|ъ(?![еёюя])|[гкхжчшщ][ыэ]|[гкхжчшщц]ю|[жшчщ]я"
+    rf"|[бвгдзклмнпрстфхцй]щ|[щцфхй][щцфхжш]|э[{_VOWELS}]|[{_VOWELS}]ы"
+    rf"|\b[{_OTHERS}]{{2,}}\b|[{_VOWELS}]{{4}}|[{_OTHERS}]{{6}}"
+)
 
 
 def detect(file: BinaryIO) -> str | None:
@@ -101,7 +109,8 @@ def _likeness(text: str) -> float:
     """
     letters = _CYRILLIC.findall(text)
     weights = sum(_WEIGHTS.get(letter.lower(), _UNKNOWN_WEIGHT) for letter in letters)
-    return (weights - 6 * len(_UNCAPITALISED.findall(text))) / len(letters)
+    unlikely = len(_UNCAPITALISED.findall(text)) + len(_UNLIKELY.findall(text.lower()))
+    return (weights - 6 * unlikely) / len(letters)
 
 
 def _is_western(data: bytes) -> bool:

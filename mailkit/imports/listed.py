@@ -12,8 +12,9 @@ BATCH = 1000
 HEADERS = ("Email", "Name")
 
 # What stands between separators; quotes and angle brackets hold theirs together. Their lengths
-# are bounded, or a line of quotes that never close would take time squared.
-_PIECE = re.compile(r'(?:"(?:[^"\\]|\\.){0,100}+"|<[^<>]{0,300}+>|[^,;"<]|["<])+')
+# are bounded, or a line of quotes that never close would take time squared; nothing is taken back
+# (`++`), or each piece would be remembered, a hundred bytes for a character.
+_PIECE = re.compile(r'(?:"(?:[^"\\]|\\.){0,100}+"|<[^<>]{0,300}+>|[^,;"<]|["<])++')
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 

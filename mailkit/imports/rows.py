@@ -1,9 +1,9 @@
-"""From a row's cells to a contact: which column is what, and what each value becomes."""
+"""From a row's cells to a contact: what each value becomes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,20 +15,6 @@ MAX_VALUE = 500
 _LONGEST_CELL = 32_767  # in Excel
 MAX_KEY = 40
 TARGETS = ("email", "first_name", "last_name")
-
-# Of two headers that mean the same the earlier one here is the surer.
-_HEADERS = {
-    "email": (
-        "email|email address|адрес электронной почты|электронная почта|эл почта|э почта|емейл|"
-        "емэйл|имейл|имэйл|емайл|мейл|адрес email|email адрес|электронный адрес|эл адрес|"
-        "адрес почты|почта|mail|user email|contact email|work email|personal email"
-    ),
-    "first_name": ("first name|fname|given name|forename|имя|имя клиента|имя контакта|first|name"),
-    "last_name": (
-        "last name|lname|surname|family name|фамилия|фамилия клиента|фамилия контакта|last"
-    ),
-}
-_MOST = 0.5
 
 _LATIN = "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch y e yu ya i yi ye g u"
 _TRANSLITERATION = str.maketrans(
@@ -64,34 +50,6 @@ class Rejected:
     line: int
     reason: str
     raw_email: str
-
-
-def suggest_mapping(headers: Sequence[str], sample: Sequence[Sequence[str]]) -> dict[int, str]:
-    """Column index to `email`, `first_name`, `last_name` or a custom field's key.
-
-    Every column gets a target and no two the same. English and Russian headers are known; the
-    e-mail column is one where most values have an @, whatever it is called, or else the one that
-    is called so. Keys are `[a-z][a-z0-9_]*` of at most 40 characters.
-    """
-    mapping: dict[int, str] = {}
-    squeezed = [_squeezed(header) for header in headers]
-    email = _email_column(squeezed, sample)
-    if email is not None:
-        mapping[email] = "email"
-    for target in ("first_name", "last_name"):
-        ranks = {
-            index: _NAMES[target][name]
-            for index, name in enumerate(squeezed)
-            if name in _NAMES[target] and index not in mapping
-        }
-        if ranks:
-            mapping[min(ranks, key=lambda index: ranks[index])] = target
-    taken = set(TARGETS)
-    for index, header in enumerate(headers):
-        if index not in mapping:
-            mapping[index] = _unique(field_key(header) or f"column_{index + 1}", taken)
-            taken.add(mapping[index])
-    return dict(sorted(mapping.items()))
 
 
 def field_key(header: str) -> str:
@@ -218,39 +176,3 @@ def clean_value(cell: str) -> str:
     if not value.isprintable():
         value = " ".join(_UNWANTED.sub(" ", value).split())
     return value[:MAX_VALUE].rstrip()
-
-
-def _squeezed(header: str) -> str:
-    return "".join(char for char in header.casefold() if char.isalnum())
-
-
-_NAMES = {
-    target: {_squeezed(header): rank for rank, header in enumerate(headers.split("|"))}
-    for target, headers in _HEADERS.items()
-}
-
-
-def _email_column(squeezed: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
-    best: tuple[bool, bool, float, int] | None = None
-    for index, name in enumerate(squeezed):
-        share = _share_of_addresses(row[index] for row in sample if index < len(row))
-        named = name in _NAMES["email"]
-        rank = -_NAMES["email"][name] if named else 0
-        if named or share > _MOST:
-            score = (share > _MOST, named, rank if named else share, -index)
-            best = score if best is None else max(best, score)
-    return None if best is None else -best[3]
-
-
-def _share_of_addresses(cells: Iterable[str]) -> float:
-    filled = [cell for cell in cells if cell.strip()]
-    return sum("@" in cell for cell in filled) / len(filled) if filled else 0.0
-
-
-def _unique(key: str, taken: set[str]) -> str:
-    candidate, count = key, 1
-    while candidate in taken:
-        count += 1
-        suffix = f"_{count}"
-        candidate = key[: MAX_KEY - len(suffix)].rstrip("_") + suffix
-    return candidate

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import encoding as encodings
 from .delimited import records
 from .formats import Format, format_of, is_packed
-from .lines import Line, Lines, Record, TextLines
+from .lines import Line, Lines, PlainRecords, Record, TextLines
 from .listed import HEADERS as LIST_HEADERS
 from .listed import is_list
 from .objects import Damaged, keys_of, line_values, values
@@ -156,7 +156,8 @@ def _sniff_workbook(contents: Contents, source: Source) -> Source | FileFault:
             return batch
         if not batch:
             return FileFault("empty_file")
-        headed = _headed(source, batch[0])
+        first = Record(batch.line, batch.cells[0]) if isinstance(batch, PlainRecords) else batch[0]
+        headed = _headed(source, first)
         if isinstance(headed, FileFault):
             return headed
         rows = next(data_rows(iter([batch]), headed))

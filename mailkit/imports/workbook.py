@@ -9,8 +9,9 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from .lines import Record
+from .lines import Batch, PlainRecords, Record
 from .table import FileFault
+from .xlsx_child import CELL, ROW, TOO_LONG
 
 _CHILD = Path(__file__).with_name("xlsx_child.py")
 # Out of memory, processor time or wall-clock time, in the order of `limit_resources`; the
@@ -18,8 +19,8 @@ _CHILD = Path(__file__).with_name("xlsx_child.py")
 _OVER_LIMITS = (-signal.SIGABRT, -signal.SIGXCPU, -signal.SIGALRM, -signal.SIGKILL)
 
 
-def sheet_batches(path: Path) -> Generator[list[Record] | FileFault, None, None]:
-    """Every row with text in lists, `line` being the sheet row; a `FileFault` can only come last.
+def sheet_batches(path: Path) -> Generator[Batch | FileFault, None, None]:
+    """Every row with text, `line` being the sheet row; a `FileFault` can only come last.
 
     Takes a subprocess and not multiprocessing, whose children Celery's daemonic workers
     may not have. Closing the generator ends the child.
@@ -36,12 +37,11 @@ def sheet_batches(path: Path) -> Generator[list[Record] | FileFault, None, None]
                     break
                 message = json.loads(line)
                 if isinstance(message, list):
-                    yield [
-                        Record(number, [], "line_too_long")
-                        if cells is None
-                        else Record(number, cells)
-                        for number, cells in zip(*message, strict=True)
-                    ]
+                    numbers, size = message
+                    data = child.stdout.read(size)
+                    if len(data) < size:
+                        break
+                    yield _batch(numbers, data.decode())
                 elif "fault" in message:
                     yield FileFault(message["fault"], None, message["detail"])
                     return
@@ -52,3 +52,13 @@ def sheet_batches(path: Path) -> Generator[list[Record] | FileFault, None, None]
             yield FileFault(code, None, f"parser exit {status}")
         finally:
             child.kill()
+
+
+def _batch(numbers: list[int], text: str) -> Batch:
+    rows = text.split(ROW)
+    if TOO_LONG not in text and numbers[-1] - numbers[0] == len(rows) - 1:
+        return PlainRecords(numbers[0], [row.split(CELL) for row in rows])
+    return [
+        Record(number, [], "line_too_long") if row == TOO_LONG else Record(number, row.split(CELL))
+        for number, row in zip(numbers, rows, strict=True)
+    ]

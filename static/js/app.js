@@ -46,10 +46,24 @@ function upload() {
   return {
     sending: false,
     over: false,
+    failed: false,
     percent: 0,
     get isOver() { return this.over ? "is-over" : ""; },
-    get text() { return `${this.percent} %`; },
-    start() { this.sending = true; this.percent = 0; },
+    get text() { return this.percent < 100 ? `${this.percent} %` : ""; },
+    // All is sent, but the server still looks into it: how far it is nobody knows.
+    get meter() { return this.percent < 100 ? this.percent : null; },
+    get stage() { return this.$root.dataset[this.percent < 100 ? "uploading" : "reading"]; },
+    start() { this.sending = true; this.failed = false; this.percent = 0; },
+    // An answer that has a place of its own on the page says what is wrong by itself.
+    fail(event) { this.failed = !event.detail.xhr.getResponseHeader("HX-Retarget"); },
+    // The server takes a form's text into memory and refuses much of it; a file goes to its disk.
+    wrap(event) {
+      const { formData } = event.detail;
+      const text = formData.get("text") || "";
+      if (text.length < 1e6 || formData.get("file")?.size) return;
+      formData.set("file", new File([text], this.$root.dataset.pasted, { type: "text/plain" }));
+      formData.delete("text");
+    },
     stop() { this.sending = false; },
     progress(event) {
       const { loaded, total, lengthComputable } = event.detail;

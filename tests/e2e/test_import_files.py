@@ -1,4 +1,4 @@
-"""Files of two kinds, from the upload to the report, in a real browser."""
+"""Files of two kinds, from the upload to the report and a segment, in a real browser."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_cp1251_file_and_a_workbook(page: Page, stack: RunningStack, tmp_path:
     customers = tmp_path / "клиенты.csv"
     customers.write_bytes(CUSTOMERS.encode("cp1251"))
     send(page, customers)
-    expect(page.locator("tbody tr")).to_have_count(4)
+    expect(page.locator("#sample tbody tr")).to_have_count(4)
     assert page.locator("#id_kind_3").input_value() == "date"
     page.locator("#id_kind_2").select_option("number")
     page.locator("#id_kind_4").select_option("choice")
@@ -88,3 +88,24 @@ def test_a_cp1251_file_and_a_workbook(page: Page, stack: RunningStack, tmp_path:
     send(page, customers)
     expect(page.locator("#remembered")).to_be_visible()
     assert page.locator("#id_target_2").input_value() == "summa"
+
+    # A segment of one contact that the first file has brought and one of the second.
+    page.goto("/w/ira-shop/audience/segments/new/")
+    page.get_by_label("Name").fill("Wear M or unknown")
+    condition = page.locator("[data-condition]")
+    condition.first.get_by_label("What the condition is about").select_option(label="Размер")
+    condition.first.get_by_label("M", exact=True).check()
+    count = page.locator("#segment-count [data-count]")
+    expect(count).to_have_text("1")
+    page.get_by_label("How the conditions of this group combine").first.select_option("any")
+    page.get_by_role("button", name="Condition", exact=True).first.click()
+    expect(condition).to_have_count(2)
+    second = condition.nth(1)
+    second.get_by_label("What the condition is about").select_option(label="First name")
+    expect(second.get_by_label("How it compares")).to_have_value("is")
+    second.get_by_label("Value").fill("Вера")
+    expect(count).to_have_text("2")
+    page.get_by_role("button", name="Save the segment").click()
+    expect(page.get_by_text("The segment is saved.")).to_be_visible()
+    page.get_by_role("link", name="Wear M or unknown", exact=True).click()
+    expect(page.locator("#segment-count [data-count]")).to_have_text("2")

@@ -8,7 +8,7 @@ from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from apps.mailer.models import Contact, ContactField, Import, Verdict, Verification
-from mailkit.imports.rows import suggest_mapping
+from mailkit.imports.suggest import suggest_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ class ImportProgress:
 
 def suggested_mapping(job: Import) -> dict[int, str]:
     """Column index to email, first_name, last_name or a custom field's key."""
-    return suggest_mapping(job.source["headers"], job.source["sample"])
+    known = dict(
+        ContactField.objects.filter(workspace=job.workspace_id)
+        .order_by("pk")
+        .values_list("key", "label")
+    )
+    return suggest_mapping(job.source["headers"], job.source["sample"], known)
 
 
 @dataclass(frozen=True, slots=True)

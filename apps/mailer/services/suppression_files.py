@@ -21,8 +21,9 @@ from apps.mailer.services import bulk, suppression
 from core.errors import InvalidInput
 from mailkit.imports import encoding as encodings
 from mailkit.imports.readers import read_rows
-from mailkit.imports.rows import suggest_mapping, unguarded
+from mailkit.imports.rows import unguarded
 from mailkit.imports.sniff import sniff
+from mailkit.imports.suggest import suggest_mapping
 from mailkit.imports.table import FileFault, Source
 
 LARGEST_FILE = 200 * 1024**2

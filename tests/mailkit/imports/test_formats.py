@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailkit.imports import lines as lines_module
-from mailkit.imports.encoding import detect
 from mailkit.imports.listed import entries
 from mailkit.imports.readers import read_blocks, read_rows
-from mailkit.imports.rows import suggest_mapping
 from mailkit.imports.sniff import sniff
+from mailkit.imports.suggest import suggest_mapping
 from mailkit.imports.table import FileFault, Row, Source
 from tests.mailkit.imports.spreadsheets import ods_row, write_ods, write_xls
 
@@ -310,34 +309,6 @@ def test_tables_without_headers(tmp_path: Path) -> None:
 def test_a_chosen_delimiter(tmp_path: Path, delimiter: str) -> None:
     path = written(tmp_path / "x", f"Email{delimiter}A,B\na@x.test{delimiter}1,2\n")
     assert cells_of(path, delimiter=delimiter) == [("a@x.test", "1,2")]
-
-
-NAMES = st.lists(
-    st.sampled_from(
-        [
-            *("Анна", "Иван", "Пётр", "Мария", "Ольга", "Сергей", "Юлия", "Жанна", "Фёдор"),
-            *("Москва", "Казань", "Омск", "Екатеринбург", "Щёлково", "улица", "Эльвира"),
-            *("менеджер", "директор", "ПЕТРОВА", "ИВАНОВ", "хлеб"),
-        ]
-    ),
-    unique=True,  # one word again and again may look like another one in capitals
-    min_size=5,
-    max_size=30,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(NAMES, st.sampled_from(["cp1251", "koi8-r", "utf-8", "utf-16-le", "utf-16-be"]))
-def test_russian_encodings_are_told_apart(names: list[str], encoding: str) -> None:
-    text = "Email;Имя\n" + "".join(f"a@x.test;{name}\n" for name in names)
-    assert detect(io.BytesIO(text.encode(encoding))) == encoding
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from(["José", "Zoë", "Müller", "François", "Åsa"]), min_size=1))
-def test_western_names_are_not_read_as_russian(names: list[str]) -> None:
-    text = "Email,Name\n" + "".join(f"a@x.test,{name}\n" for name in names)
-    assert detect(io.BytesIO(text.encode("cp1252"))) == "cp1252"
 
 
 @pytest.mark.parametrize("encoding", ["koi8-r", "cp1251", "cp1252", "utf-16-le", "utf-8"])

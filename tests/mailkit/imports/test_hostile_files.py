@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import random
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,49 +15,8 @@ from mailkit.imports.packing import MAX_WORKBOOK
 from mailkit.imports.readers import read_rows
 from mailkit.imports.sniff import sniff
 from mailkit.imports.table import FileFault, Source
+from tests.mailkit.imports.measured import ending_of
 from tests.mailkit.imports.spreadsheets import ods_row, write_ods, write_xls
-
-ROOT = Path(__file__).parents[3]
-PARENT_MB = 60
-CHILD_MB = 512
-
-MEASURE = """
-import json, resource, sys
-from pathlib import Path
-from mailkit.imports.readers import read_rows
-from mailkit.imports.sniff import sniff
-from mailkit.imports.table import FileFault, Source
-path = Path(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found, rows, faults = sniff(path, name="x.csv"), 0, []
-if isinstance(found, Source):
-    for row in read_rows(path, found):
-        rows += not isinstance(row, FileFault)
-        if isinstance(row, FileFault):
-            found = row
-        elif row.fault:
-            faults.append(row.fault)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-code = found.code if isinstance(found, FileFault) else found.kind
-print(json.dumps([code, rows, sorted(set(faults)), grown // 1024, child // 1024]))
-"""
-
-
-def ending_of(path: Path) -> tuple[str, int, list[str]]:
-    """The fault's code or else the kind, the rows and their faults; memory is looked at here."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=240,  # only against hanging: the machine may be busy
-    )
-    code, rows, faults, grown, child = json.loads(done.stdout)
-    assert grown < PARENT_MB
-    assert child < CHILD_MB
-    return code, rows, faults
 
 
 def zipped(path: Path, **members: bytes) -> Path:

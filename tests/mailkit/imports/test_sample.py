@@ -11,8 +11,9 @@ import pytest
 
 from apps.sandbox.world import BEHAVIOURS, INBOX, recipient_behaviour
 from mailkit.imports.readers import read_rows
-from mailkit.imports.rows import ContactRow, map_row, suggest_mapping
+from mailkit.imports.rows import ContactRow, map_row
 from mailkit.imports.sniff import sniff
+from mailkit.imports.suggest import suggest_mapping
 from mailkit.imports.table import Row, Source
 
 ROOT = Path(__file__).parents[3]
