@@ -14,6 +14,7 @@ from typing import cast
 import uvloop
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from apps.mailer import selectors
@@ -107,8 +108,12 @@ def _check_some(run: Verification, runner: asyncio.Runner) -> bool:
 
 
 def finish_if_done(verification_id: int) -> None:
-    """Finished once the import is over and every contact has had a first answer."""
-    run = Verification.objects.filter(pk=verification_id, state=Verification.State.RUNNING).first()
+    """Finished once the import is over, or the list's members are chosen, and every contact has
+    had a first answer.
+    """
+    run = Verification.objects.filter(
+        pk=verification_id, state=Verification.State.RUNNING, chosen_up_to__isnull=True
+    ).first()
     importing = Import.objects.filter(
         verification=verification_id, state__in=[Import.State.QUEUED, Import.State.RUNNING]
     )
@@ -127,15 +132,16 @@ def _somebody_waits(run: Verification) -> bool:
 
 
 def ring_due_checks() -> int:
-    """Ask for a batch for each run with contacts that are due; returns how many runs."""
-    due = (
+    """Ask for a batch for each run with contacts that are due or to be chosen; for how many."""
+    due = set(
         Contact.objects.filter(check_due_at__lt=timezone.now(), verification__isnull=False)
         .values_list("verification", flat=True)
         .distinct()
     )
-    for verification_id in due:
-        ring(verification_id)
     unfinished = Verification.objects.filter(state=Verification.State.RUNNING)
+    due |= set(unfinished.filter(chosen_up_to__isnull=False).values_list("pk", flat=True))
+    for verification_id in sorted(due):
+        ring(verification_id)
     for verification_id in unfinished.values_list("pk", flat=True):
         finish_if_done(verification_id)
     return len(due)
@@ -169,7 +175,7 @@ def _judge_by_what_is_known(
         contacts = _locked(run, sorted(known))
         to_ask = [one for one in contacts if _is_asked_about(run, one, known[one.domain], sandbox)]
         asked = {one.pk for one in to_ask}
-        _settle(
+        answered = _settle(
             run,
             [
                 _judge(one, known[one.domain], None, run.level)
@@ -179,6 +185,7 @@ def _judge_by_what_is_known(
         )
         if asked:
             Contact.objects.filter(pk__in=asked).update(check_due_at=timezone.now() + LEASE)
+    _count(run, answered)
     return to_ask
 
 
@@ -227,13 +234,14 @@ def _ask_about(
         by_email[one.address.email] = one
     asked = probing.ask_servers(by_domain, known, sandbox, runner)
     keep_catch_all(asked.catch_all, sandbox)
-    _settle(
+    answered = _settle(
         run,
         [
             _judge(by_email[email], known[by_email[email].domain], probe, run.level)
             for email, probe in asked.probes.items()
         ],
     )
+    _count(run, answered)
     _postpone({by_email[email].pk: seconds for email, seconds in asked.later.items()})
 
 
@@ -262,17 +270,29 @@ def _postpone(seconds: Mapping[int, float]) -> None:
             )
 
 
-def _settle(run: Verification, checked: Sequence[Checked]) -> None:
-    """Write the verdicts, save where another run has taken the contact over meanwhile."""
+def _count(run: Verification, answered: int) -> None:
+    """For the progress of a list's run; outside of transactions that hold contacts, so that other
+    workers do not wait. A worker killed before it leaves the number too low until the end.
+    """
+    if answered and run.of_list_id:
+        Verification.objects.filter(pk=run.pk).update(checked=F("checked") + answered)
+
+
+def _settle(run: Verification, checked: Sequence[Checked]) -> int:
+    """Write the verdicts, save where another run has taken the contact over meanwhile.
+
+    How many of them are first answers.
+    """
     if not checked:
-        return
+        return 0
     ids = [one.contact_id for one in checked]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH locked AS MATERIALIZED (
                 SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s)
-                ORDER BY email FOR UPDATE)  -- the order of imports, or both could deadlock
+                ORDER BY email FOR UPDATE),  -- the order of imports, or both could deadlock
+            changed AS (
             UPDATE mailer_contact
             SET verdict = new.verdict, reason = new.reason, evidence = new.evidence::jsonb,
                 check_due_at = new.due, check_attempts = check_attempts + 1, verified_at = now()
@@ -282,6 +302,8 @@ def _settle(run: Verification, checked: Sequence[Checked]) -> None:
                 AS new (id, verdict, reason, evidence, due) USING (id)
             WHERE mailer_contact.id = new.id AND verification_id = %(run)s
               AND check_due_at IS NOT NULL
+            RETURNING check_attempts)
+            SELECT count(*) FILTER (WHERE check_attempts = 1) FROM changed
             """,
             {
                 "run": run.pk,
@@ -292,6 +314,7 @@ def _settle(run: Verification, checked: Sequence[Checked]) -> None:
                 "due": [one.next_check_at for one in checked],
             },
         )
+        return int(cursor.fetchone()[0])
 
 
 @lru_cache(maxsize=1000)
