@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from django.utils import timezone
 from dns.asyncresolver import Resolver
 
 from apps.mailer.models import DomainFact
+from apps.mailer.services import arrays
 from mailkit.providers import provider_of
 from mailkit.verify.dns import DomainFacts, DomainStatus, make_resolver
 from mailkit.verify.dns_bulk import lookup_domains
@@ -50,22 +52,13 @@ def known_domains(
     A domain that another worker is asking about is left out.
     """
     ours = _reserve(domains, sandbox)
+    known = _known_to_all([domain for domain in domains if domain not in ours], sandbox)
     if ours:
-        _keep(runner.run(lookup_domains(ours, resolver_for(sandbox))), sandbox)
-    rows = DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).exclude(
-        status=_BEING_ASKED
-    )
-    now = timezone.now()
-    return {
-        domain: Known(
-            DomainFacts(domain, cast(DomainStatus, status), tuple(hosts)),
-            provider,
-            catch_all if until and until > now else None,
-        )
-        for domain, status, hosts, provider, catch_all, until in rows.values_list(
-            "domain", "status", "hosts", "provider", "catch_all", "catch_all_until"
-        )
-    }
+        for facts in runner.run(lookup_domains(list(ours), resolver_for(sandbox))):
+            provider = provider_of(facts.domain, facts.hosts)
+            known[facts.domain] = Known(facts, provider, ours[facts.domain])
+        _keep([known[domain] for domain in ours], sandbox)
+    return known
 
 
 def keep_catch_all(found: Mapping[str, bool], sandbox: bool) -> None:
@@ -84,10 +77,33 @@ def resolver_for(sandbox: bool) -> Resolver:
     return make_resolver(nameservers, timeout=2, lifetime=5)
 
 
-def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
-    """Those of the domains, in order, about which this worker and no other shall ask DNS now."""
+def _known_to_all(domains: Sequence[str], sandbox: bool) -> dict[str, Known]:
+    if not domains:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT domain, status, hosts, provider,
+                   CASE WHEN catch_all_until > now() THEN catch_all END
+            FROM mailer_domainfact
+            WHERE domain = ANY(%s::text[]) AND sandbox = %s AND status <> %s
+            """,
+            [arrays.of_texts(domains), sandbox, _BEING_ASKED],
+        )
+        return {
+            domain: Known(
+                DomainFacts(domain, cast(DomainStatus, status), tuple(hosts)), provider, catch_all
+            )
+            for domain, status, hosts, provider, catch_all in cursor.fetchall()
+        }
+
+
+def _reserve(domains: Sequence[str], sandbox: bool) -> dict[str, bool | None]:
+    """Those of the domains, in order, about which this worker and no other shall ask DNS now,
+    with what their servers did with a made-up address where that is known.
+    """
     parameters: dict[str, Any] = {
-        "domains": sorted(domains),
+        "domains": arrays.of_texts(sorted(domains)),
         "sandbox": sandbox,
         "asking": _BEING_ASKED,
         "lasts": _ASKING_LASTS,
@@ -101,28 +117,34 @@ def _reserve(domains: Sequence[str], sandbox: bool) -> list[str]:
             ON CONFLICT (domain, sandbox) DO UPDATE
             SET status = excluded.status, hosts = '{}', expires_at = excluded.expires_at
             WHERE known.expires_at < now()
-            RETURNING domain
+            RETURNING domain, CASE WHEN catch_all_until > now() THEN catch_all END
             """,
             parameters,
         )
-        return [domain for (domain,) in cursor.fetchall()]
+        return dict(cursor.fetchall())
 
 
-def _keep(found: Iterable[DomainFacts], sandbox: bool) -> None:
-    now = timezone.now()
-    DomainFact.objects.bulk_create(
-        [
-            DomainFact(
-                domain=facts.domain,
-                sandbox=sandbox,
-                status=facts.status,
-                hosts=list(facts.hosts),
-                provider=provider_of(facts.domain, facts.hosts),
-                expires_at=now + _FACTS_LAST[facts.status],
-            )
-            for facts in found
-        ],
-        update_conflicts=True,
-        unique_fields=["domain", "sandbox"],
-        update_fields=["status", "hosts", "provider", "expires_at"],
-    )
+def _keep(found: Iterable[Known], sandbox: bool) -> None:
+    """Write down what was learnt about reserved domains."""
+    rows = [
+        {
+            "domain": one.facts.domain,
+            "status": one.facts.status,
+            "hosts": one.facts.hosts,
+            "provider": one.provider,
+            "lasts": _FACTS_LAST[one.facts.status].total_seconds(),
+        }
+        for one in found
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE mailer_domainfact known
+            SET status = found.status, hosts = found.hosts, provider = found.provider,
+                expires_at = now() + found.lasts * interval '1 second'
+            FROM json_to_recordset(%s) AS found
+                (domain text, status text, hosts text[], provider text, lasts float)
+            WHERE known.domain = found.domain AND known.sandbox = %s
+            """,
+            [json.dumps(rows), sandbox],
+        )

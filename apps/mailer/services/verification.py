@@ -7,8 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from typing import cast
 
 import uvloop
@@ -19,14 +18,14 @@ from django.utils import timezone
 
 from apps.mailer import selectors
 from apps.mailer.models import Contact, Import, Verification
-from apps.mailer.services import probing
+from apps.mailer.services import arrays, probing
 from apps.mailer.services.domain_facts import Known, keep_catch_all, known_domains
 from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.addresses import Address, Fault, parse_address
 from mailkit.verify.policy import not_probed_because
 from mailkit.verify.probe import ProbeResult
-from mailkit.verify.verdict import Evidence, Level, Verdict, decide, retry_after
+from mailkit.verify.verdict import Level, Verdict, decide, retry_after
 
 BATCHES: dict[str, int] = {"quick": 2000, "full": 1000}
 # A batch is given up before its contacts become due again for another worker.
@@ -47,11 +46,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A contact's new verdict and, where another check may tell more, when that is due."""
+    """A contact's new verdict and, where another check may tell more, after how long."""
 
     contact_id: int
     verdict: Verdict
-    next_check_at: datetime | None
+    check_after: timedelta | None
 
 
 def verification_of(job: Import) -> Verification:
@@ -194,10 +193,10 @@ def _locked(run: Verification, domains: Sequence[str]) -> list[Due]:
         cursor.execute(
             """
             SELECT id, email, domain, check_attempts FROM mailer_contact
-            WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s)
+            WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s::text[])
             ORDER BY domain LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
             """,
-            [run.pk, list(domains), BATCHES[run.level]],
+            [run.pk, arrays.of_texts(domains), BATCHES[run.level]],
         )
         return [
             Due(pk, parse_address(email), domain, attempts)
@@ -247,8 +246,7 @@ def _ask_about(
 
 def _judge(one: Due, known: Known, probe: ProbeResult | None, level: str) -> Checked:
     verdict = decide(one.address, known.facts, probe, cast(Level, level))
-    delay = retry_after(verdict.reason, one.attempts + 1)
-    return Checked(one.pk, verdict, timezone.now() + delay if delay else None)
+    return Checked(one.pk, verdict, retry_after(verdict.reason, one.attempts + 1))
 
 
 def _is_demo_domain(domain: str) -> bool:
@@ -285,39 +283,41 @@ def _settle(run: Verification, checked: Sequence[Checked]) -> int:
     """
     if not checked:
         return 0
-    ids = [one.contact_id for one in checked]
+    # Most findings of the quick level are alike: each is written once, and contacts name theirs.
+    numbers: dict[tuple[Verdict, timedelta | None], int] = {}
+    of_contact = [
+        numbers.setdefault((one.verdict, one.check_after), len(numbers) + 1) for one in checked
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH locked AS MATERIALIZED (
-                SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s)
-                ORDER BY email FOR UPDATE),  -- the order of imports, or both could deadlock
-            changed AS (
-            UPDATE mailer_contact
-            SET verdict = new.verdict, reason = new.reason, evidence = new.evidence::jsonb,
-                check_due_at = new.due, check_attempts = check_attempts + 1, verified_at = now()
-            FROM locked JOIN unnest(
-                    %(ids)s::bigint[], %(verdicts)s::text[], %(reasons)s::text[],
-                    %(evidence)s::text[], %(due)s::timestamptz[])
-                AS new (id, verdict, reason, evidence, due) USING (id)
-            WHERE mailer_contact.id = new.id AND verification_id = %(run)s
-              AND check_due_at IS NOT NULL
-            RETURNING check_attempts)
+                SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s::bigint[])
+                -- The order of imports, or both could deadlock.
+                ORDER BY email FOR NO KEY UPDATE
+            ), changed AS (
+                UPDATE mailer_contact
+                SET verdict = (%(verdicts)s::text[])[number],
+                    reason = (%(reasons)s::text[])[number],
+                    evidence = (%(evidence)s::jsonb[])[number],
+                    check_due_at = now() + (%(after)s::interval[])[number],
+                    check_attempts = check_attempts + 1, verified_at = now()
+                FROM locked
+                JOIN unnest(%(ids)s::bigint[], %(numbers)s::int[]) AS new (id, number) USING (id)
+                WHERE mailer_contact.id = new.id AND verification_id = %(run)s
+                  AND check_due_at IS NOT NULL
+                RETURNING check_attempts
+            )
             SELECT count(*) FILTER (WHERE check_attempts = 1) FROM changed
             """,
             {
                 "run": run.pk,
-                "ids": ids,
-                "verdicts": [one.verdict.verdict for one in checked],
-                "reasons": [one.verdict.reason for one in checked],
-                "evidence": [_as_json(one.verdict.evidence) for one in checked],
-                "due": [one.next_check_at for one in checked],
+                "ids": arrays.of_numbers(one.contact_id for one in checked),
+                "numbers": arrays.of_numbers(of_contact),
+                "verdicts": [verdict.verdict for verdict, _after in numbers],
+                "reasons": [verdict.reason for verdict, _after in numbers],
+                "evidence": [json.dumps(asdict(verdict.evidence)) for verdict, _after in numbers],
+                "after": [after for _verdict, after in numbers],
             },
         )
         return int(cursor.fetchone()[0])
-
-
-@lru_cache(maxsize=1000)
-def _as_json(evidence: Evidence) -> str:
-    """Most of the quick level's are alike."""
-    return json.dumps(asdict(evidence))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from apps.accounts.models import User, Workspace
 from apps.mailer import checks
@@ -195,6 +196,20 @@ def test_outsiders_see_and_change_nothing(
             assert client.get(address).status_code == 404
             assert client.post(address, {"level": "quick", "months": "0"}).status_code in (404, 405)
     assert not Verification.objects.exists()
+
+
+@pytest.mark.parametrize("code", sorted({*VERDICT_OF, *Verdict.values}))
+def test_every_code_has_one_sentence_in_both_languages(code: str) -> None:
+    words = {**REASONS, **VERDICTS}[code]
+    with translation.override("en"):
+        english = str(words)
+    with translation.override("ru"):
+        russian = str(words)
+    for sentence in (english, russian):
+        assert sentence.endswith(".")
+        assert not re.search(r"[.!?] ", sentence)
+    assert re.search("[а-я]", russian)
+    assert not re.search("[а-я]", english)
 
 
 def test_every_code_has_its_sentence(client_of: Signs, owner: User, workspace: Workspace) -> None:
