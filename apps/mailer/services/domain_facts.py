@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models.functions import Collate
 from django.utils import timezone
 from dns.asyncresolver import Resolver
 
@@ -63,13 +64,16 @@ def known_domains(
 
 def keep_catch_all(found: Mapping[str, bool], sandbox: bool) -> None:
     """Remember what servers did with made-up addresses."""
+    if not found:
+        return
     until = timezone.now() + _CATCH_ALL_LASTS
-    for answer in (True, False):
-        domains = sorted(domain for domain, catch_all in found.items() if catch_all is answer)
-        if domains:
-            DomainFact.objects.filter(domain__in=domains, sandbox=sandbox).update(
-                catch_all=answer, catch_all_until=until
-            )
+    rows = DomainFact.objects.filter(domain__in=found, sandbox=sandbox)
+    with transaction.atomic():
+        # In the order of _reserve, which is Python's, or both could deadlock.
+        list(rows.order_by(Collate("domain", "C")).select_for_update().values_list("domain"))
+        for answer in (True, False):
+            domains = [domain for domain, catch_all in found.items() if catch_all is answer]
+            rows.filter(domain__in=domains).update(catch_all=answer, catch_all_until=until)
 
 
 def resolver_for(sandbox: bool) -> Resolver:
@@ -125,7 +129,7 @@ def _reserve(domains: Sequence[str], sandbox: bool) -> dict[str, bool | None]:
 
 
 def _keep(found: Iterable[Known], sandbox: bool) -> None:
-    """Write down what was learnt about reserved domains."""
+    """Write down what was learnt about reserved domains, in the order in which rows are locked."""
     rows = [
         {
             "domain": one.facts.domain,
@@ -139,12 +143,13 @@ def _keep(found: Iterable[Known], sandbox: bool) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE mailer_domainfact known
-            SET status = found.status, hosts = found.hosts, provider = found.provider,
-                expires_at = now() + found.lasts * interval '1 second'
+            INSERT INTO mailer_domainfact (domain, sandbox, status, hosts, provider, expires_at)
+            SELECT domain, %s, status, hosts, provider, now() + lasts * interval '1 second'
             FROM json_to_recordset(%s) AS found
                 (domain text, status text, hosts text[], provider text, lasts float)
-            WHERE known.domain = found.domain AND known.sandbox = %s
+            ON CONFLICT (domain, sandbox) DO UPDATE
+            SET status = excluded.status, hosts = excluded.hosts, provider = excluded.provider,
+                expires_at = excluded.expires_at
             """,
-            [json.dumps(rows), sandbox],
+            [sandbox, json.dumps(rows)],
         )
