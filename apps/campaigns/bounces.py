@@ -1,81 +1,130 @@
-"""The bounce forecast of a draft, and what a launch beyond the workspace's limit takes."""
+"""The bounce forecast of a campaign, and what a launch beyond the workspace's limit takes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from apps.accounts.models import Membership
+from apps.accounts.models import Membership, User
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign
 from apps.senders.selectors import policy_of
 from core.errors import Conflict, InvalidInput, NotAllowed
-from mailkit.verify.forecast import BounceForecast, forecast_bounces
-
-# What may be left out to come below the limit, in this order.
-_RISKIEST_FIRST = ("unknown", "risky")
+from mailkit.verify.forecast import BounceForecast, forecast_bounces, riskiest_beyond
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """forecast: of whom the draft would reach. limit: percent. without: of whom it would reach
-    with the verdicts `left_out` left out, where that helps.
+    """forecast: of whom the campaign would reach. limit: percent. left_out: reasons, with their
+    contacts, whose leaving out brings it below the limit; without: the forecast of the rest.
     """
 
     forecast: BounceForecast
     limit: float
-    left_out: tuple[str, ...]
+    left_out: tuple[tuple[str, int], ...]
     without: BounceForecast
 
     @property
     def closed(self) -> bool:
         return self.forecast.percent > self.limit
 
+    @property
+    def leaves_out(self) -> int:
+        return sum(number for _reason, number in self.left_out)
+
+    @property
+    def percent_to_accept(self) -> int:
+        """Whole, so that a contact more or less until the launch is no other forecast."""
+        return ceil(self.forecast.percent)
+
 
 def gate_of(campaign: Campaign) -> Gate:
-    """What the forecast says of a draft, and whose leaving out helps most."""
+    """What the forecast says of a campaign that has not begun, and whose leaving out helps.
+
+    Raises InvalidInput where the rules of a segment are outdated.
+    """
     counts = selectors.findings(campaign)
     limit = policy_of(campaign.workspace).forecast_percent
-    everybody = without = forecast_bounces(counts)
-    left_out: list[str] = []
-    for verdict in _RISKIEST_FIRST:
-        if without.percent <= limit:
-            break
-        if verdict in campaign.include_verdicts and any(key[0] == verdict for key in counts):
-            left_out.append(verdict)
-            rest = {key: number for key, number in counts.items() if key[0] not in left_out}
-            without = forecast_bounces(rest)
-    if not without.letters:
-        left_out, without = [], everybody
-    return Gate(everybody, limit, tuple(left_out), without)
+    reasons, without = riskiest_beyond(counts, limit / 100)
+    numbers: Counter[str] = Counter()
+    for (_verdict, reason), number in counts.items():
+        numbers[reason] += number
+    left_out = tuple((reason, numbers[reason]) for reason in reasons)
+    return Gate(forecast_bounces(counts), limit, left_out, without)
 
 
-def require_few_bounces(campaign: Campaign, *, by: Membership | None, confirmed: bool) -> None:
-    """Raises InvalidInput where the forecast is beyond the limit and nobody has confirmed it,
-    and NotAllowed where somebody other than an owner has.
+def acceptance(
+    campaign: Campaign, *, by: User | None, accept_bounces: int | None
+) -> dict[str, Any]:
+    """The columns that say who launches a draft beyond the limit and when; empty ones below it.
+
+    accept_bounces: up to how many percent the person has accepted. Raises InvalidInput where more
+    are expected than that and than the limit, and NotAllowed for anybody but an owner.
     """
     gate = gate_of(campaign)
     if not gate.closed:
-        return
-    if not confirmed:
-        raise InvalidInput(
-            _(
-                "More bounces are expected than the workspace's limit: leave out the risky part, "
-                "or have an owner confirm the launch."
-            )
-        )
-    if by is None or by.workspace_id != campaign.workspace_id or by.role != Membership.Role.OWNER:
+        return _columns(None, None)
+    if accept_bounces is None or gate.forecast.percent > accept_bounces:
+        raise InvalidInput(_refusal(gate))
+    owners = Membership.objects.filter(
+        workspace=campaign.workspace_id, role=Membership.Role.OWNER, user__is_active=True
+    )
+    if by is None or not owners.filter(user=by).exists():
         raise NotAllowed(_("Only an owner may launch beyond the limit of expected bounces."))
+    return _columns(by, gate.percent_to_accept)
 
 
-def leave_out(*, campaign: Campaign) -> None:
-    """Include the verdicts no more that bring a draft beyond the limit. Raises Conflict."""
-    out = gate_of(campaign).left_out
-    kept = [verdict for verdict in campaign.include_verdicts if verdict not in out]
+def objection(campaign: Campaign) -> str:
+    """Why a scheduled campaign may not begin now: more is expected than anybody accepted.
+
+    Raises InvalidInput where the rules of a segment are outdated.
+    """
+    gate = gate_of(campaign)
+    accepted = campaign.bounces_accepted
+    if not gate.closed or (accepted is not None and gate.forecast.percent <= accepted):
+        return ""
+    return _refusal(gate)
+
+
+def leave_out(*, campaign: Campaign) -> int:
+    """Leave out the reasons that bring a draft beyond the limit; how many contacts that are.
+
+    Raises Conflict.
+    """
+    gate = gate_of(campaign)
+    reasons = {*campaign.left_out_reasons, *(reason for reason, _number in gate.left_out)}
+    _keep_reasons(campaign, sorted(reasons))
+    return gate.leaves_out
+
+
+def include_all(*, campaign: Campaign) -> None:
+    """Leave nobody out of a draft for a reason any more. Raises Conflict."""
+    _keep_reasons(campaign, [])
+
+
+def _keep_reasons(campaign: Campaign, reasons: list[str]) -> None:
     changed = Campaign.objects.filter(
         pk=campaign.pk, state=Campaign.State.DRAFT, updated_at=campaign.updated_at
-    ).update(include_verdicts=kept, updated_at=timezone.now())
+    ).update(left_out_reasons=reasons, updated_at=timezone.now())
     if not changed:
         raise Conflict(_("This campaign was launched or changed already: look at it again."))
+
+
+def _columns(by: User | None, percent: int | None) -> dict[str, Any]:
+    return {
+        "bounces_accepted": percent,
+        "bounces_accepted_by": by,
+        "bounces_accepted_at": timezone.now() if by else None,
+    }
+
+
+def _refusal(gate: Gate) -> str:
+    return _(
+        "%(percent).1f %% of the letters are expected to bounce, and the workspace's limit is "
+        "%(limit)g %%: leave out the risky part, or have an owner confirm the launch."
+    ) % {"percent": gate.forecast.percent, "limit": gate.limit}

@@ -13,6 +13,7 @@ from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign
 from apps.mailer.models import ContactList, Segment, Verdict
 from apps.mailer.selectors import lists_with_counts
+from mailkit.verify import REASONS
 
 # A header is one line: a line break in it would start another header (RFC 5322, 2.2).
 one_line = RegexValidator(r"[\x00-\x1f\x7f]", _("Use one line of text only."), inverse_match=True)
@@ -145,6 +146,9 @@ class AudienceForm(TargetsForm):
     """The part of the editor that decides who gets the letter."""
 
     include_verdicts = forms.MultipleChoiceField(choices=MAILABLE, required=False)
+    left_out_reasons = forms.MultipleChoiceField(
+        choices=[(code, code) for code in REASONS], required=False
+    )
     not_opened = forms.ModelChoiceField(queryset=Campaign.objects.none(), required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:

@@ -54,6 +54,8 @@ class Campaign(models.Model):
     include_verdicts = ArrayField(
         models.CharField(max_length=8, choices=Verdict), default=only_valid
     )
+    # Reasons of verification whose contacts are left out, whatever their verdict.
+    left_out_reasons = ArrayField(models.CharField(max_length=40), default=list, db_default=[])
 
     track_opens = models.BooleanField(_("count opens"), default=True)
     track_clicks = models.BooleanField(_("count clicks"), default=True)
@@ -69,6 +71,12 @@ class Campaign(models.Model):
 
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     audience = models.PositiveBigIntegerField(default=0)
+    # Up to how many percent of bounces an owner accepted beyond the limit, at the last launch.
+    bounces_accepted = models.PositiveSmallIntegerField(null=True)
+    bounces_accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    bounces_accepted_at = models.DateTimeField(null=True)
     pause_reason = models.CharField(max_length=300, blank=True, default="")
     # Providers left out for now, each with its reason.
     paused_providers = models.JSONField(default=dict)

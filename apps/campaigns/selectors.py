@@ -192,6 +192,7 @@ _REASONS = """
         {excluded}
         WHEN contact.verdict <> ALL(%(verdicts)s)
             THEN COALESCE(NULLIF(contact.verdict, ''), 'unverified')
+        WHEN contact.reason = ANY(%(left_out_reasons)s) THEN 'reasons'
         WHEN %(earlier)s::bigint IS NOT NULL AND NOT EXISTS (
             SELECT FROM campaigns_delivery earlier
             WHERE earlier.campaign_id = %(earlier)s AND earlier.contact_id = contact.id
@@ -219,6 +220,7 @@ def _ask(
     targets: Targets,
     verdicts: Iterable[str],
     not_opened: Campaign | None,
+    left_out_reasons: Iterable[str],
     **values: Any,
 ) -> list[Any]:
     """The rows of a statement over `{reasons}`."""
@@ -226,6 +228,7 @@ def _ask(
     params = taken.params | {
         "workspace": workspace.pk,
         "verdicts": list(verdicts),
+        "left_out_reasons": list(left_out_reasons),
         "earlier": not_opened.pk if not_opened else None,
     }
     excluded = left_out = ""
@@ -248,20 +251,22 @@ def audience(
     segments: Iterable[Segment] = (),
     excluded_list_ids: Iterable[int] = (),
     excluded_segments: Iterable[Segment] = (),
+    left_out_reasons: Iterable[str] = (),
 ) -> Audience:
     """Whom the ledger's snapshot would take, by the same conditions, and whom it would leave.
 
     Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, excluded
     (in a list or segment that is left out), the verdicts that are not included (`unverified`
-    stands for none), and for a resend `opened`: those who were not sent the earlier campaign or
-    have opened it.
+    stands for none), `reasons` (what verification found about them is left out), and for a resend
+    `opened`: those who were not sent the earlier campaign or have opened it.
     """
     targets = Targets(
         tuple(list_ids), tuple(segments), tuple(excluded_list_ids), tuple(excluded_segments)
     )
     statement = "SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
-    counts = dict(_ask(statement, workspace, targets, verdicts, not_opened))
-    reasons = ("unsubscribed", "suppressed", "excluded", *Verdict.values, "unverified", "opened")
+    counts = dict(_ask(statement, workspace, targets, verdicts, not_opened, left_out_reasons))
+    verdict_reasons = (*Verdict.values, "unverified", "reasons")
+    reasons = ("unsubscribed", "suppressed", "excluded", *verdict_reasons, "opened")
     return Audience(
         counts.get("", 0), {reason: counts[reason] for reason in reasons if reason in counts}
     )
@@ -276,6 +281,7 @@ def has_audience(campaign: Campaign) -> bool:
             Targets.of(campaign),
             campaign.include_verdicts,
             campaign.not_opened,
+            campaign.left_out_reasons,
         )
     )
 
@@ -324,6 +330,7 @@ def findings(campaign: Campaign) -> dict[tuple[str, str], int]:
         Targets.of(campaign),
         campaign.include_verdicts,
         campaign.not_opened,
+        campaign.left_out_reasons,
     )
     return {(verdict, finding): number for verdict, finding, number in rows}
 
@@ -350,6 +357,7 @@ def audience_by_provider(campaign: Campaign) -> dict[str, int]:
         Targets.of(campaign),
         campaign.include_verdicts,
         campaign.not_opened,
+        campaign.left_out_reasons,
         other=providers.OTHER,
         domains=[domain for domain, _key in known],
         providers=[key for _domain, key in known],

@@ -17,6 +17,7 @@ urlpatterns = [
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
     path("<int:pk>/launch/", steering.launch, name="launch"),
     path("<int:pk>/leave-out/", steering.leave_out, name="leave_out"),
+    path("<int:pk>/include-all/", steering.include_all, name="include_all"),
     path("<int:pk>/unschedule/", steering.unschedule, name="unschedule"),
     path("<int:pk>/pause/", steering.pause, name="pause"),
     path("<int:pk>/resume/", steering.resume, name="resume"),

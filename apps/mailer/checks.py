@@ -29,13 +29,26 @@ class ImportForecast:
 
 @dataclass(frozen=True, slots=True)
 class ListChecks:
-    """run: the list's last run of its own. stale: contacts not checked for STALE_MONTHS."""
+    """run: the list's last run of its own. stale: contacts not checked for STALE_MONTHS.
+
+    members, stale and never are 0 while it runs: nobody asks for them then.
+    """
 
     members: int
     stale: int
     never: int
     run: Verification | None
-    checked: int
+
+    @property
+    def running(self) -> bool:
+        return self.run is not None and self.run.state == Verification.State.RUNNING
+
+    @property
+    def checked(self) -> int:
+        """Members that have an answer of the run."""
+        if self.run is None:
+            return 0
+        return min(self.run.checked, self.run.total) if self.running else self.run.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,9 @@ def bounce_forecast(job: Import) -> ImportForecast:
 
 
 def list_checks(contact_list: ContactList) -> ListChecks:
+    run = Verification.objects.filter(of_list=contact_list).order_by("-pk").first()
+    if run and run.state == Verification.State.RUNNING:
+        return ListChecks(0, 0, 0, run)
     old = timezone.now() - STALE_MONTHS * MONTH
     counts = (
         Contact.objects.filter(memberships__list=contact_list)
@@ -67,13 +83,7 @@ def list_checks(contact_list: ContactList) -> ListChecks:
             never=Count("pk", filter=Q(verified_at__isnull=True)),
         )
     )
-    run = Verification.objects.filter(of_list=contact_list).order_by("-pk").first()
-    checked = 0
-    if run:
-        finished = run.state == Verification.State.FINISHED
-        left = 0 if finished else sum(some.count() for some in selectors.waiting(run))
-        checked = max(0, run.total - left)
-    return ListChecks(run=run, checked=checked, **counts)
+    return ListChecks(run=run, **counts)
 
 
 def explained(contact: Contact) -> Explained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.mailer.services import bulk, importing, verification
+from apps.mailer.services import bulk, importing, reverify, verification
 from core.celery import app
 
 
@@ -16,8 +16,9 @@ def import_contacts_async(import_id: int) -> None:
     name="apps.mailer.tasks.validate_contact_batch", soft_time_limit=4 * 60, time_limit=5 * 60
 )
 def validate_contact_batch(verification_id: int) -> None:
-    """Check a batch of the contacts that are due, and ask for the next batch if there is one."""
-    if verification.validate_batch(verification_id):
+    """Choose and check a batch of contacts, and ask for the next batch if there is one."""
+    to_choose = reverify.choose_members(verification_id)
+    if verification.validate_batch(verification_id) or to_choose:
         verification.ring(verification_id)
 
 

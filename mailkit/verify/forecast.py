@@ -112,6 +112,29 @@ def forecast_bounces(counts: Mapping[tuple[str, str], int]) -> BounceForecast:
     return BounceForecast(letters, share, low, high, tuple(by_reason))
 
 
+def riskiest_beyond(
+    counts: Mapping[tuple[str, str], int], limit: float
+) -> tuple[tuple[str, ...], BounceForecast]:
+    """Reasons to leave out so that at most `limit` (0 to 1) is expected, and the rest's forecast.
+
+    Those whose addresses bounce most go first, so that few contacts are lost. Only named reasons,
+    and none of valid ones. Empty, with the forecast of all, where that is within the limit, or
+    where nothing that can be left out brings it there.
+    """
+    everybody = rest = forecast_bounces(counts)
+    named = {reason for verdict, reason in counts if reason and verdict != "valid"}
+    left_out: list[str] = []
+    for reason in sorted(named, key=lambda one: (-RATES.get(one, _UNHEARD_OF).rate, one)):
+        if rest.expected <= limit:
+            break
+        left_out.append(reason)
+        kept = {key: number for key, number in counts.items() if key[1] not in left_out}
+        rest = forecast_bounces(kept)
+    if not rest.letters or rest.expected > limit:
+        return (), everybody
+    return tuple(left_out), rest
+
+
 def _range(share: float, variance: float) -> tuple[float, float]:
     """Wilson's interval where it is the wider one: a normal one is too narrow near 0 and 1.
 

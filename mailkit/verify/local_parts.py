@@ -1,7 +1,8 @@
 """What the large providers let stand before the @ of their own domains.
 
 Only what a provider never handed out counts: names from before its present rules are still in
-use, so that today's shortest length is no proof where it was shorter once.
+use, so that today's rule is no proof where another was in force once. Rules that no source
+confirms are left out (Yandex), and docs/verification.md says which those are.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Rule:
     source: str
     shortest: int = 1
     longest: int = 64
-    # What does not count towards the lengths.
-    counted: Callable[[str], str] = str
+    # What is left of a name for `longest`.
+    counted_to_longest: Callable[[str], str] = str
 
 
 def _without_dots(name: str) -> str:
@@ -30,41 +31,37 @@ def _without_dots(name: str) -> str:
 
 
 _RULES = {
+    # Each length is the more lenient one: whether dots count towards it is said nowhere.
     "gmail": Rule(
         re.compile(r"[a-z0-9.]+"),
-        "https://support.google.com/mail/answer/9211434: 6 to 30 letters, digits and dots, and "
-        "dots do not count",
+        "https://support.google.com/mail/answer/9211434: 6 to 30 letters, digits and dots",
         shortest=6,
         longest=30,
-        counted=_without_dots,
+        counted_to_longest=_without_dots,
     ),
     # Today a name begins with a letter; those from the days of Hotmail need not.
     "microsoft": Rule(
         re.compile(r"[a-z0-9._-]+"),
-        "https://support.microsoft.com/account-billing: letters, digits, '.', '-' and '_'",
+        "https://www.ttcs.tt/2013/05/21/can-email-addresses-be-just-a-few-characters/: letters, "
+        "digits, '.', '-' and '_'",
     ),
-    # With a hyphen it is one of Yahoo's disposable addresses, base-keyword.
+    # With a hyphen it is one of Yahoo's disposable addresses, of whose length nothing is known.
     "yahoo": Rule(
-        re.compile(r"[a-z0-9_.]{1,32}(?:-[a-z0-9_.]+)?"),
-        "https://help.yahoo.com/kb/SLN2057.html: up to 32 letters, digits, '_' and '.'",
+        re.compile(r"[a-z0-9_.-]+"),
+        "https://verb.fyi/2008/08/29/webmail-username-criteria/: letters, digits, '_' and '.'",
     ),
-    # Names of two letters are old; no name has two special characters in a row.
+    # Today a name has at least 4 characters, and '.', '-' and '_' stand alone inside it.
     "mailru": Rule(
-        re.compile(r"[a-z0-9](?:[._-]?[a-z0-9])*[._-]?"),
-        "https://help.mail.ru/mail/account/reg: up to 31 letters, digits, '_', '.' and '-'",
+        re.compile(r"[a-z0-9._-]+"),
+        "https://help.mail.ru/engmail-help/registration/namepass: up to 31 letters, digits, '.', "
+        "'-' and '_'",
         longest=31,
     ),
-    # A telephone number is an address too, so a digit may come first.
-    "yandex": Rule(
-        re.compile(r"[a-z0-9](?:[.-]?[a-z0-9])*"),
-        "https://yandex.ru/support/id/authorization/registration.html: up to 30 letters, digits, "
-        "'.' and '-'",
-        longest=30,
-    ),
-    # Hide My Email makes names with dots, hyphens and underscores.
+    # Hide My Email makes names that are longer than the 20 characters of others.
     "apple": Rule(
         re.compile(r"[a-z0-9._-]+"),
-        "https://support.apple.com/guide/icloud: letters, digits, '.' and '_'",
+        "https://verb.fyi/2008/08/29/webmail-username-criteria/ and Apple's help on aliases: from "
+        "3 letters, digits, '.', '-' and '_'",
         shortest=3,
     ),
 }
@@ -92,7 +89,8 @@ def breaks_provider_rule(local: str, domain: str) -> str | None:
     if rule is None:
         return None
     name = local.partition("+")[0]
-    length = len(rule.counted(name))
-    if rule.allowed.fullmatch(name) and rule.shortest <= length <= rule.longest:
+    long_enough = len(name) >= rule.shortest
+    short_enough = len(rule.counted_to_longest(name)) <= rule.longest
+    if rule.allowed.fullmatch(name) and long_enough and short_enough:
         return None
     return rule.source

@@ -21,19 +21,20 @@ class Pace:
     per_minute: int
 
 
-# Why a provider is not asked, by its key in the table of providers.
+# Why a provider is not asked, by its key in the table of providers; where that is known from, and
+# what nobody confirms, is in docs/verification.md.
 NOT_PROBED: dict[str, str] = {
-    "microsoft": "Outlook.com and Hotmail answer a new sender's questions with S3140 blocks",
-    "yahoo": "accepts many mailboxes that do not exist, and defers who asks (421 4.7.0 TSS04)",
-    "yahoo-japan": "accepts at RCPT and bounces later",
-    "yandex": "refuses with 550 5.7.1 whether the mailbox or the sender is at fault",
-    "t-online": "refuses every server that was not registered with its postmaster",
-    "orange": "blocks servers that are refused a few times (OFR_506)",
-    "qq": "limits RCPT by the sender's address and answers 550 to all beyond",
-    "netease": "refuses who asks without sending (554 DT:SPM)",
-    "mimecast": "accepts for its customers and checks later; lists who asks for all of them",
-    "proofpoint": "refuses who asks without sending, for all of its customers",
-    "barracuda": "counts refused recipients against the server, for all of its customers",
+    "microsoft": "Outlook.com and Hotmail block servers of little reputation (S3140, S3150)",
+    "yahoo": "accepts every mailbox at RCPT, and defers unexpected servers (421 4.7.0 TSS04)",
+    "yahoo-japan": "accepts at RCPT and bounces later, as far as we know",
+    "yandex": "has 550 5.7.1 both for mailboxes and for senders, as far as we know",
+    "t-online": "refuses every server that it does not know (554 bad reputation)",
+    "orange": "suspends servers beyond a few connections, each time for longer (421 OFR004_104)",
+    "qq": "answers 550 to whoever is beyond limits that it keeps secret",
+    "netease": "bars servers that name many mailboxes that do not exist (421 HL:REP)",
+    "mimecast": "each customer chooses whether any address is accepted",
+    "proofpoint": "a gateway answers, not the mailbox, and rates servers for all its customers",
+    "barracuda": "a gateway answers, not the mailbox, as each customer has set it up",
 }
 # Microsoft 365 answers for companies' domains; only the consumers' servers punish.
 _CONSUMER_MX = {"microsoft": ("olc.protection.outlook.com",)}

@@ -66,9 +66,10 @@ async def probe_domain(
     part that nobody has; it is asked about first, unless `catch_all` says that the answer is
     known. limit_per_connection: RCPT commands.
     results: filled as answers come, so that a caller who stops waiting has them; also returned.
-    A connection that the server drops, or ends with 421, is replaced once. A time-out on a
-    connection that has answered is that one address's, up to three times. After that, and after
-    any other time-out or a refused MAIL FROM, the addresses still open share that outcome.
+    A connection that breaks off is replaced once. A time-out on a connection that has answered is
+    that one address's, up to three times. After that, and after any other time-out, a refused
+    MAIL FROM or 421 (it asks us to go away, so we do not come back at once), the addresses still
+    open share that outcome.
     Raises ValueError for a domain without mail hosts and for an address of another domain.
     """
     if not facts.hosts:
@@ -95,7 +96,7 @@ async def probe_domain(
             await connection.close()
         if failure is None or inquiry.set_aside_slow(failure):
             continue
-        if not (may_reconnect and _is_drop(failure)):
+        if not may_reconnect or failure.error != "closed":
             inquiry.give_up(failure)
             break
         may_reconnect = False
@@ -210,10 +211,6 @@ def _outcome(host: str, stage: Stage, outcome: Reply | Broken) -> ProbeResult:
 
 def _unsendable(email: str, host: str | None) -> ProbeResult:
     return ProbeResult(email, None, None, "", "rcpt", host, None, "unsendable")
-
-
-def _is_drop(failure: ProbeResult) -> bool:
-    return failure.error == "closed" or failure.code == SERVICE_CLOSING
 
 
 def _means_catch_all(reply: Reply) -> bool | None:

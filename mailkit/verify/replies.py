@@ -47,12 +47,16 @@ _ABOUT_US = phrases(
     # Not Postfix's "User unknown in relay recipient table".
     r"relay(?:ing|ed)?(?! recipient)",
     r"suspicious|abus(?:e|ive)|prohibited|forbidden|refused to (?:talk|accept)",
+    # QQ: "550 Mailbox unavailable or access denied" to whoever writes to it too often. Not
+    # Exchange's "Recipient address rejected: Access denied."
+    r"(?<!rejected: )access denied",
 )
 # About how fast the one who asks is. Gmail: "550 5.2.1 ... is receiving mail at a rate that ...".
 TOO_FAST = phrases(
     r"rate",
     r"rate[ -]?limit(?:s|ed|ing)?",
     r"throttl(?:e|ed|ing)",
+    r"(?:sender|domain|connection) frequency limited",
     r"too (?:many|much|fast|frequent|frequently|quickly)",
     r"(?:daily|hourly|sending|message|connection) (?:limit|quota)s?",
 )

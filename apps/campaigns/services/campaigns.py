@@ -70,6 +70,7 @@ def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign |
     copy = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
     content |= {name: getattr(campaign, name).all() for name in TARGETS}
     content["include_verdicts"] = campaign.include_verdicts
+    copy.left_out_reasons = campaign.left_out_reasons
     return _write(copy, content)
 
 

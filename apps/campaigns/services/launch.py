@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.campaigns import letters, selectors
+from apps.campaigns import bounces, letters, selectors
 from apps.campaigns.models import Campaign, CampaignLink
 from apps.campaigns.services import notices, partitions
 from apps.campaigns.services.ledger import audience, endings
@@ -70,16 +70,20 @@ def launch_campaign(
     campaign: Campaign,
     by: User | None,
     hours: Hours | None = None,
+    accept_bounces: int | None = None,
 ) -> None:
     """Freeze the content and start. A second click finds it launched: Conflict.
 
-    `hours`: the hours of the day in which it may be handed over, None for all of them. Raises
-    InvalidInput with the reasons where it cannot be launched.
+    `hours`: the hours of the day in which it may be handed over, None for all of them.
+    `accept_bounces`: up to how many percent `by`, an owner, accepts beyond the workspace's limit.
+    Raises InvalidInput with the reasons where it cannot be launched, NotAllowed where somebody
+    else accepts bounces.
     """
     hours_from, hours_until = checked_hours(hours)
     found = problems(campaign)
     if found:
         raise InvalidInput(" ".join(found))
+    accepted = bounces.acceptance(campaign, by=by, accept_bounces=accept_bounces)
     started = start(
         Campaign.objects.filter(pk=campaign.pk, state=State.DRAFT, updated_at=campaign.updated_at),
         created_by=campaign.created_by or by,
@@ -87,6 +91,7 @@ def launch_campaign(
         recipient_time=False,
         hours_from=hours_from,
         hours_until=hours_until,
+        **accepted,
     )
     if not started:
         raise Conflict(_("This campaign was launched or changed already: look at it again."))

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from apps.accounts.models import Workspace
+from apps.accounts.models import User, Workspace
+from apps.campaigns import bounces
 from apps.campaigns.models import Campaign
 from apps.campaigns.selectors import zone_of
 from apps.campaigns.services import launch, notices
@@ -62,12 +63,16 @@ def schedule_campaign(
     zone: str,
     hours: Hours | None = None,
     recipient_time: bool = False,
+    by: User | None = None,
+    accept_bounces: int | None = None,
 ) -> datetime:
     """Have the draft launched when clocks in `zone` show `wall`; returns the instant.
 
-    Its content may not change until it is a draft again. Raises InvalidInput for a time that is
-    past, too far ahead or does not exist and for a draft that could not be launched now, Conflict
-    for one that was changed elsewhere.
+    Its content may not change until it is a draft again. `accept_bounces`: as for a launch; at
+    its time the campaign begins only where no more than that is expected. Raises InvalidInput for
+    a time that is past, too far ahead or does not exist and for a draft that could not be launched
+    now, NotAllowed where anybody but an owner accepts bounces, Conflict for one that was changed
+    elsewhere.
     """
     at = instant(wall, ZoneInfo(zone))
     now = timezone.now()
@@ -82,6 +87,7 @@ def schedule_campaign(
             raise InvalidInput(_("The time to begin lies outside the hours in which it may go."))
     if found := launch.problems(campaign):
         raise InvalidInput(" ".join(found))
+    accepted = bounces.acceptance(campaign, by=by, accept_bounces=accept_bounces)
     with transaction.atomic():
         keep_zone(workspace=campaign.workspace, zone=zone)
         scheduled = Campaign.objects.filter(
@@ -93,6 +99,7 @@ def schedule_campaign(
             hours_from=hours_from,
             hours_until=hours_until,
             pause_reason="",
+            **accepted,
         )
         if not scheduled:
             raise Conflict(_("This campaign was launched or changed already: look at it again."))
@@ -122,8 +129,9 @@ def begins_at(campaign: Campaign) -> datetime:
 def launch_due() -> int:
     """Launch the scheduled campaigns whose time has come; how many.
 
-    Two sweepers at once start each of them once. One that cannot be launched any more is a draft
-    again, with the reason; its owners are told.
+    Two sweepers at once start each of them once. One that cannot be launched any more, or of which
+    more bounces are expected than the limit and than an owner accepted, is a draft again, with the
+    reason; its owners are told.
     """
     soon = Campaign.objects.filter(
         state=State.SCHEDULED, scheduled_at__lte=timezone.now() + EARLIEST
@@ -145,7 +153,8 @@ def _launch_or_return(campaign: Campaign) -> bool:
         pk=campaign.pk, state=State.SCHEDULED, scheduled_at=campaign.scheduled_at
     )
     with notices.in_language_of(campaign.pk):
-        reason = " ".join(launch.problems(campaign))[: launch.LONGEST_REASON]
+        reason = " ".join(launch.problems(campaign)) or bounces.objection(campaign)
+        reason = reason[: launch.LONGEST_REASON]
     if not reason:
         return launch.start(same)
     with transaction.atomic():

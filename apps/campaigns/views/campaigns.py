@@ -48,6 +48,7 @@ LEFT_OUT = {
         gettext_lazy("could not be verified so far"), "mailer:contacts", "?verdict=unknown"
     ),
     "unverified": LeftOut(gettext_lazy("not verified yet"), "mailer:contacts", "?verdict=none"),
+    "reasons": LeftOut(gettext_lazy("left out for what verification found"), "mailer:contacts", ""),
     "opened": LeftOut(
         gettext_lazy("were not sent the earlier letter, or have opened it"), "mailer:contacts", ""
     ),
@@ -131,7 +132,11 @@ def audience(request: WorkspaceRequest) -> HttpResponse:
         )
         try:
             context |= audience_of(
-                request, targets, chosen["include_verdicts"], chosen["not_opened"]
+                request,
+                targets,
+                chosen["include_verdicts"],
+                chosen["not_opened"],
+                chosen["left_out_reasons"],
             )
         except InvalidInput as error:
             context["outdated"] = error.message
@@ -143,6 +148,7 @@ def audience_of(
     targets: Targets,
     verdicts: list[str],
     not_opened: Campaign | None,
+    left_out_reasons: list[str],
 ) -> dict[str, Any]:
     """The audience, and (reason, count, address of the rows) of those left out."""
     found = selectors.audience(
@@ -153,6 +159,7 @@ def audience_of(
         excluded_segments=targets.excluded_segments,
         verdicts=verdicts,
         not_opened=not_opened,
+        left_out_reasons=left_out_reasons,
     )
     slug = request.workspace.slug
     left_out = [
@@ -189,7 +196,11 @@ def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
     context: dict[str, Any] = {}
     try:
         found = audience_of(
-            request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
+            request,
+            Targets.of(campaign),
+            campaign.include_verdicts,
+            campaign.not_opened,
+            campaign.left_out_reasons,
         )
         context["left_out"] = found["left_out"]
     except InvalidInput as error:

@@ -60,9 +60,9 @@ def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 
 def _launch(request: WorkspaceRequest, campaign: Campaign, form: LaunchForm) -> None:
-    confirmed = "confirm_bounces" in request.POST
-    bounces.require_few_bounces(campaign, by=request.membership, confirmed=confirmed)
     hours = form.hours
+    accepted = request.POST.get("accept_bounces", "")
+    accept_bounces = int(accepted) if accepted.isdecimal() and len(accepted) < 4 else None
     if form.later:
         schedule.schedule_campaign(
             campaign=campaign,
@@ -70,11 +70,15 @@ def _launch(request: WorkspaceRequest, campaign: Campaign, form: LaunchForm) -> 
             zone=form.time_zone,
             hours=hours,
             recipient_time=form.cleaned_data["recipient_time"],
+            by=request.user,
+            accept_bounces=accept_bounces,
         )
         return
     if hours:
         schedule.keep_zone(workspace=request.workspace, zone=form.time_zone)
-    launching.launch_campaign(campaign=campaign, by=request.user, hours=hours)
+    launching.launch_campaign(
+        campaign=campaign, by=request.user, hours=hours, accept_bounces=accept_bounces
+    )
 
 
 def _zone(request: WorkspaceRequest) -> str:
@@ -93,7 +97,11 @@ def _launch_page(
     # A segment may be about something that does not exist any more: the problems say so.
     with suppress(InvalidInput):
         shown = audience_of(
-            request, Targets.of(campaign), campaign.include_verdicts, campaign.not_opened
+            request,
+            Targets.of(campaign),
+            campaign.include_verdicts,
+            campaign.not_opened,
+            campaign.left_out_reasons,
         )
         by_provider = selectors.audience_by_provider(campaign)
         gate = bounces.gate_of(campaign)
@@ -122,8 +130,22 @@ def _launch_page(
 def leave_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Leave out those because of whom the forecast is beyond the limit."""
     campaign = campaign_or_404(request, pk)
-    bounces.leave_out(campaign=campaign)
-    messages.success(request, _("The risky part is left out: look at the campaign again."))
+    number = bounces.leave_out(campaign=campaign)
+    words = ngettext(
+        "%(number)s contact is left out: look at the campaign again.",
+        "%(number)s contacts are left out: look at the campaign again.",
+        number,
+    )
+    messages.success(request, words % {"number": number})
+    return to_page("launch", campaign, request)
+
+
+@require_POST
+def include_all(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """Take back what was left out for its reason."""
+    campaign = campaign_or_404(request, pk)
+    bounces.include_all(campaign=campaign)
+    messages.success(request, _("Nobody is left out for a reason of verification any more."))
     return to_page("launch", campaign, request)
 
 

@@ -15,7 +15,9 @@ from apps.mailer.models.imports import Import
 
 
 class Verification(models.Model):
-    """One run of checks over some contacts; done when none of them waits for a first answer."""
+    """One run of checks over some contacts; done when all are chosen and none of them waits for
+    a first answer.
+    """
 
     class State(models.TextChoices):
         RUNNING = "running", _("Running")
@@ -29,7 +31,13 @@ class Verification(models.Model):
     )
     level = models.CharField(max_length=5, choices=Import.Level)
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    # Members of the list are chosen in the order of their ids, in the background: up to this one
+    # so far, None when that is done. Those are left out whose verdict is newer than `older_than`.
+    chosen_up_to = models.BigIntegerField(null=True)
+    older_than = models.DateTimeField(null=True)
     total = models.PositiveBigIntegerField(default=0)
+    # Of a list's run: how many have a first answer.
+    checked = models.PositiveBigIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
 

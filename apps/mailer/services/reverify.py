@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.mailer.checks import MONTH
@@ -13,13 +15,16 @@ from apps.mailer.services import verification
 from core.errors import Conflict, InvalidInput
 
 MOST_MONTHS = 60
+# Members looked at in one transaction.
+CHUNK = 5000
 
 
 def verify_list(*, contact_list: ContactList, level: str, months: int = 0) -> Verification:
-    """Check a list's contacts whose verdict is older than `months` (0: all of them).
+    """Ask for a check of a list's contacts whose verdict is older than `months` (0: of all).
 
     Contacts that have no verdict yet are checked too; those that another run is checking are
-    left to it. Raises InvalidInput, and Conflict while the list is being checked.
+    left to it. They are chosen in the background: `choose_members`. Raises InvalidInput, and
+    Conflict while the list is being checked.
     """
     if level not in Import.Level.values or not 0 <= months <= MOST_MONTHS:
         raise InvalidInput(_("Choose a level, and at most 60 months."))
@@ -32,38 +37,67 @@ def verify_list(*, contact_list: ContactList, level: str, months: int = 0) -> Ve
         if running.exists():
             raise Conflict(_("This list is being checked already."))
         run = Verification.objects.create(
-            workspace=contact_list.workspace, of_list=contact_list, level=level
+            workspace=contact_list.workspace,
+            of_list=contact_list,
+            level=level,
+            chosen_up_to=0,
+            older_than=timezone.now() - months * MONTH,
         )
-        total = _make_due(run, contact_list, months)
-        if not total:
-            raise InvalidInput(_("No contact of this list needs a check: all are recent enough."))
-        Verification.objects.filter(pk=run.pk).update(total=total)
         transaction.on_commit(lambda: verification.ring(run.pk))
-    run.refresh_from_db()
     return run
 
 
-def _make_due(run: Verification, contact_list: ContactList, months: int) -> int:
+def choose_members(verification_id: int) -> bool:
+    """Make the next CHUNK of a run's list due; whether more members are left.
+
+    Killed, it has done nothing: the next call does the same chunk. While another worker chooses,
+    it is left to that one.
+    """
+    with transaction.atomic():
+        run = (
+            Verification.objects.select_for_update(skip_locked=True)
+            .filter(pk=verification_id, chosen_up_to__isnull=False)
+            .first()
+        )
+        if run is None:
+            return False
+        last, number = _make_due(run)
+        Verification.objects.filter(pk=run.pk).update(chosen_up_to=last, total=F("total") + number)
+    return last is not None
+
+
+def _make_due(run: Verification) -> tuple[int | None, int]:
+    """The last member looked at, None where none is left, and how many are due now."""
     parameters: dict[str, Any] = {
         "run": run.pk,
-        "list": contact_list.pk,
-        "workspace": contact_list.workspace_id,
-        "age": months * MONTH,
+        "list": run.of_list_id,  # None, and so without members, once the list is deleted
+        "workspace": run.workspace_id,
+        "after": run.chosen_up_to,
+        "older_than": run.older_than,
+        "chunk": CHUNK,
     }
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH locked AS MATERIALIZED (
+            WITH chunk AS MATERIALIZED (
+                SELECT contact_id FROM mailer_listmember
+                WHERE list_id = %(list)s AND contact_id > %(after)s
+                ORDER BY contact_id LIMIT %(chunk)s
+            ), locked AS MATERIALIZED (
                 SELECT contact.id FROM mailer_contact contact
-                JOIN mailer_listmember member ON member.contact_id = contact.id
-                WHERE member.list_id = %(list)s AND contact.workspace_id = %(workspace)s
-                  AND contact.check_due_at IS NULL
-                  AND (contact.verified_at IS NULL OR contact.verified_at <= now() - %(age)s)
-                ORDER BY contact.email FOR NO KEY UPDATE OF contact)  -- the order of imports
-            UPDATE mailer_contact
-            SET verification_id = %(run)s, check_due_at = now(), check_attempts = 0
-            FROM locked WHERE mailer_contact.id = locked.id
+                JOIN chunk ON chunk.contact_id = contact.id
+                WHERE contact.workspace_id = %(workspace)s AND contact.check_due_at IS NULL
+                  AND (contact.verified_at IS NULL OR contact.verified_at <= %(older_than)s)
+                ORDER BY contact.email FOR NO KEY UPDATE OF contact  -- the order of imports
+            ), due AS (
+                UPDATE mailer_contact
+                SET verification_id = %(run)s, check_due_at = now(), check_attempts = 0
+                FROM locked WHERE mailer_contact.id = locked.id
+                RETURNING 1
+            )
+            SELECT (SELECT max(contact_id) FROM chunk), (SELECT count(*) FROM due)
             """,
             parameters,
         )
-        return int(cursor.rowcount)
+        last, number = cursor.fetchone()
+        return last, number

@@ -7,25 +7,25 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from typing import cast
 
 import uvloop
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from apps.mailer import selectors
 from apps.mailer.models import Contact, Import, Verification
-from apps.mailer.services import probing
+from apps.mailer.services import arrays, probing
 from apps.mailer.services.domain_facts import Known, keep_catch_all, known_domains
 from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.addresses import Address, Fault, parse_address
 from mailkit.verify.policy import not_probed_because
 from mailkit.verify.probe import ProbeResult
-from mailkit.verify.verdict import Evidence, Level, Verdict, decide, retry_after
+from mailkit.verify.verdict import Level, Verdict, decide, retry_after
 
 BATCHES: dict[str, int] = {"quick": 2000, "full": 1000}
 # A batch is given up before its contacts become due again for another worker.
@@ -46,11 +46,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A contact's new verdict and, where another check may tell more, when that is due."""
+    """A contact's new verdict and, where another check may tell more, after how long."""
 
     contact_id: int
     verdict: Verdict
-    next_check_at: datetime | None
+    check_after: timedelta | None
 
 
 def verification_of(job: Import) -> Verification:
@@ -107,8 +107,12 @@ def _check_some(run: Verification, runner: asyncio.Runner) -> bool:
 
 
 def finish_if_done(verification_id: int) -> None:
-    """Finished once the import is over and every contact has had a first answer."""
-    run = Verification.objects.filter(pk=verification_id, state=Verification.State.RUNNING).first()
+    """Finished once the import is over, or the list's members are chosen, and every contact has
+    had a first answer.
+    """
+    run = Verification.objects.filter(
+        pk=verification_id, state=Verification.State.RUNNING, chosen_up_to__isnull=True
+    ).first()
     importing = Import.objects.filter(
         verification=verification_id, state__in=[Import.State.QUEUED, Import.State.RUNNING]
     )
@@ -127,15 +131,16 @@ def _somebody_waits(run: Verification) -> bool:
 
 
 def ring_due_checks() -> int:
-    """Ask for a batch for each run with contacts that are due; returns how many runs."""
-    due = (
+    """Ask for a batch for each run with contacts that are due or to be chosen; for how many."""
+    due = set(
         Contact.objects.filter(check_due_at__lt=timezone.now(), verification__isnull=False)
         .values_list("verification", flat=True)
         .distinct()
     )
-    for verification_id in due:
-        ring(verification_id)
     unfinished = Verification.objects.filter(state=Verification.State.RUNNING)
+    due |= set(unfinished.filter(chosen_up_to__isnull=False).values_list("pk", flat=True))
+    for verification_id in sorted(due):
+        ring(verification_id)
     for verification_id in unfinished.values_list("pk", flat=True):
         finish_if_done(verification_id)
     return len(due)
@@ -169,7 +174,7 @@ def _judge_by_what_is_known(
         contacts = _locked(run, sorted(known))
         to_ask = [one for one in contacts if _is_asked_about(run, one, known[one.domain], sandbox)]
         asked = {one.pk for one in to_ask}
-        _settle(
+        answered = _settle(
             run,
             [
                 _judge(one, known[one.domain], None, run.level)
@@ -179,6 +184,7 @@ def _judge_by_what_is_known(
         )
         if asked:
             Contact.objects.filter(pk__in=asked).update(check_due_at=timezone.now() + LEASE)
+    _count(run, answered)
     return to_ask
 
 
@@ -187,10 +193,10 @@ def _locked(run: Verification, domains: Sequence[str]) -> list[Due]:
         cursor.execute(
             """
             SELECT id, email, domain, check_attempts FROM mailer_contact
-            WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s)
+            WHERE verification_id = %s AND check_due_at <= now() AND domain = ANY(%s::text[])
             ORDER BY domain LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
             """,
-            [run.pk, list(domains), BATCHES[run.level]],
+            [run.pk, arrays.of_texts(domains), BATCHES[run.level]],
         )
         return [
             Due(pk, parse_address(email), domain, attempts)
@@ -227,20 +233,20 @@ def _ask_about(
         by_email[one.address.email] = one
     asked = probing.ask_servers(by_domain, known, sandbox, runner)
     keep_catch_all(asked.catch_all, sandbox)
-    _settle(
+    answered = _settle(
         run,
         [
             _judge(by_email[email], known[by_email[email].domain], probe, run.level)
             for email, probe in asked.probes.items()
         ],
     )
+    _count(run, answered)
     _postpone({by_email[email].pk: seconds for email, seconds in asked.later.items()})
 
 
 def _judge(one: Due, known: Known, probe: ProbeResult | None, level: str) -> Checked:
     verdict = decide(one.address, known.facts, probe, cast(Level, level))
-    delay = retry_after(verdict.reason, one.attempts + 1)
-    return Checked(one.pk, verdict, timezone.now() + delay if delay else None)
+    return Checked(one.pk, verdict, retry_after(verdict.reason, one.attempts + 1))
 
 
 def _is_demo_domain(domain: str) -> bool:
@@ -262,39 +268,56 @@ def _postpone(seconds: Mapping[int, float]) -> None:
             )
 
 
-def _settle(run: Verification, checked: Sequence[Checked]) -> None:
-    """Write the verdicts, save where another run has taken the contact over meanwhile."""
+def _count(run: Verification, answered: int) -> None:
+    """For the progress of a list's run; outside of transactions that hold contacts, so that other
+    workers do not wait. A worker killed before it leaves the number too low until the end.
+    """
+    if answered and run.of_list_id:
+        Verification.objects.filter(pk=run.pk).update(checked=F("checked") + answered)
+
+
+def _settle(run: Verification, checked: Sequence[Checked]) -> int:
+    """Write the verdicts, save where another run has taken the contact over meanwhile.
+
+    How many of them are first answers.
+    """
     if not checked:
-        return
-    ids = [one.contact_id for one in checked]
+        return 0
+    # Most findings of the quick level are alike: each is written once, and contacts name theirs.
+    numbers: dict[tuple[Verdict, timedelta | None], int] = {}
+    of_contact = [
+        numbers.setdefault((one.verdict, one.check_after), len(numbers) + 1) for one in checked
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH locked AS MATERIALIZED (
-                SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s)
-                ORDER BY email FOR UPDATE)  -- the order of imports, or both could deadlock
-            UPDATE mailer_contact
-            SET verdict = new.verdict, reason = new.reason, evidence = new.evidence::jsonb,
-                check_due_at = new.due, check_attempts = check_attempts + 1, verified_at = now()
-            FROM locked JOIN unnest(
-                    %(ids)s::bigint[], %(verdicts)s::text[], %(reasons)s::text[],
-                    %(evidence)s::text[], %(due)s::timestamptz[])
-                AS new (id, verdict, reason, evidence, due) USING (id)
-            WHERE mailer_contact.id = new.id AND verification_id = %(run)s
-              AND check_due_at IS NOT NULL
+                SELECT id FROM mailer_contact WHERE id = ANY(%(ids)s::bigint[])
+                -- The order of imports, or both could deadlock.
+                ORDER BY email FOR NO KEY UPDATE
+            ), changed AS (
+                UPDATE mailer_contact
+                SET verdict = (%(verdicts)s::text[])[number],
+                    reason = (%(reasons)s::text[])[number],
+                    evidence = (%(evidence)s::jsonb[])[number],
+                    check_due_at = now() + (%(after)s::interval[])[number],
+                    check_attempts = check_attempts + 1, verified_at = now()
+                FROM locked
+                JOIN unnest(%(ids)s::bigint[], %(numbers)s::int[]) AS new (id, number) USING (id)
+                WHERE mailer_contact.id = new.id AND verification_id = %(run)s
+                  AND check_due_at IS NOT NULL
+                RETURNING check_attempts
+            )
+            SELECT count(*) FILTER (WHERE check_attempts = 1) FROM changed
             """,
             {
                 "run": run.pk,
-                "ids": ids,
-                "verdicts": [one.verdict.verdict for one in checked],
-                "reasons": [one.verdict.reason for one in checked],
-                "evidence": [_as_json(one.verdict.evidence) for one in checked],
-                "due": [one.next_check_at for one in checked],
+                "ids": arrays.of_numbers(one.contact_id for one in checked),
+                "numbers": arrays.of_numbers(of_contact),
+                "verdicts": [verdict.verdict for verdict, _after in numbers],
+                "reasons": [verdict.reason for verdict, _after in numbers],
+                "evidence": [json.dumps(asdict(verdict.evidence)) for verdict, _after in numbers],
+                "after": [after for _verdict, after in numbers],
             },
         )
-
-
-@lru_cache(maxsize=1000)
-def _as_json(evidence: Evidence) -> str:
-    """Most of the quick level's are alike."""
-    return json.dumps(asdict(evidence))
+        return int(cursor.fetchone()[0])

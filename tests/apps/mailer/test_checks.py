@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from apps.accounts.models import User, Workspace
 from apps.mailer import checks
 from apps.mailer.messages import REASONS, VERDICTS
 from apps.mailer.models import Contact, ContactList, Verdict, Verification
-from apps.mailer.services import verification
+from apps.mailer.services import reverify, verification
 from apps.mailer.services.reverify import verify_list
 from core.errors import Conflict, InvalidInput
 from mailkit.verify import REASONS as VERDICT_OF
 from tests.apps.mailer.helpers import check, csv_of, imported
 from tests.support import factories
+from tests.support.concurrency import in_thread
 from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.django_db
@@ -42,15 +45,22 @@ def aged(workspace: Workspace, sandbox: Sandbox) -> ContactList:
     return found
 
 
+def finish(run: Verification) -> None:
+    """As the workers do it."""
+    busy = True
+    while busy:
+        to_choose = reverify.choose_members(run.pk)
+        busy = verification.validate_batch(run.pk) or to_choose
+
+
 def test_old_verdicts_are_checked_again(aged: ContactList) -> None:
-    run = verify_list(contact_list=aged, level="full", months=6)
-    assert (run.total, run.of_list, run.level) == (2, aged, "full")
     before = checks.list_checks(aged)
     assert (before.members, before.stale, before.never, before.checked) == (3, 1, 1, 0)
-    while verification.validate_batch(run.pk):
-        pass
+    run = verify_list(contact_list=aged, level="full", months=6)
+    assert (run.total, run.of_list, run.level) == (0, aged, "full")
+    finish(run)
     after = checks.list_checks(aged)
-    assert (after.stale, after.never, after.checked) == (0, 0, 2)
+    assert (after.members, after.stale, after.never, after.checked) == (3, 0, 0, 2)
     assert after.run
     assert after.run.state == Verification.State.FINISHED
     found = dict(Contact.objects.values_list("email", "reason"))
@@ -69,11 +79,89 @@ def test_a_second_click_finds_the_first(aged: ContactList) -> None:
     assert Verification.objects.count() == 1
 
 
-def test_nothing_to_check_leaves_no_run(aged: ContactList) -> None:
+def test_where_nothing_is_old_enough_the_page_says_so(
+    client_of: Signs, teammate: User, aged: ContactList
+) -> None:
     Contact.objects.update(verified_at=timezone.now())
-    with pytest.raises(InvalidInput):
-        verify_list(contact_list=aged, level="full", months=1)
-    assert not Verification.objects.exists()
+    run = verify_list(contact_list=aged, level="full", months=1)
+    finish(run)
+    run.refresh_from_db()
+    assert (run.total, run.state) == (0, Verification.State.FINISHED)
+    page = reverse("mailer:list", args=[aged.workspace.slug, aged.pk])
+    assert "found nothing to do" in client_of(teammate).get(page).content.decode()
+
+
+def test_the_request_chooses_nobody(aged: ContactList, django_assert_max_num_queries: Any) -> None:
+    with django_assert_max_num_queries(6):
+        run = verify_list(contact_list=aged, level="quick")
+    assert not Contact.objects.filter(verification=run).exists()
+
+
+def test_members_are_chosen_in_chunks(aged: ContactList, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reverify, "CHUNK", 2)
+    run = verify_list(contact_list=aged, level="quick")
+    assert reverify.choose_members(run.pk)
+    run.refresh_from_db()
+    assert run.total == 2
+    # Answered before the others are chosen, the run is not over.
+    while verification.validate_batch(run.pk):
+        pass
+    found = checks.list_checks(aged)
+    assert (found.running, found.checked) == (True, 2)
+    while reverify.choose_members(run.pk):
+        pass
+    run.refresh_from_db()
+    assert (run.total, run.chosen_up_to) == (3, None)
+    finish(run)
+    run.refresh_from_db()
+    assert (run.state, run.checked) == (Verification.State.FINISHED, 3)
+
+
+def test_a_killed_worker_leaves_no_half_a_chunk(
+    aged: ContactList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = verify_list(contact_list=aged, level="quick")
+
+    def killed(run: Verification) -> tuple[int | None, int]:
+        make_due(run)
+        raise SystemExit
+
+    make_due = reverify._make_due
+    monkeypatch.setattr(reverify, "_make_due", killed)
+    with pytest.raises(SystemExit):
+        reverify.choose_members(run.pk)
+    assert not Contact.objects.filter(verification=run).exists()
+    monkeypatch.undo()
+    # Its message is lost; the sweeper rings for what is still to be chosen.
+    assert verification.ring_due_checks() == 1
+    finish(run)
+    run.refresh_from_db()
+    assert (run.total, run.state) == (3, Verification.State.FINISHED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_choose_each_member_once(
+    aged: ContactList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reverify, "CHUNK", 1)
+    run = verify_list(contact_list=aged, level="quick")
+
+    def choose() -> None:
+        while Verification.objects.filter(pk=run.pk, chosen_up_to__isnull=False).exists():
+            reverify.choose_members(run.pk)
+
+    for worker in [in_thread(choose) for _ in range(3)]:
+        worker.result(timeout=60)
+    run.refresh_from_db()
+    assert (run.total, Contact.objects.filter(verification=run).count()) == (3, 3)
+
+
+def test_a_deleted_list_ends_its_run(aged: ContactList) -> None:
+    run = verify_list(contact_list=aged, level="quick")
+    aged.delete()
+    finish(run)
+    run.refresh_from_db()
+    assert (run.total, run.state) == (0, Verification.State.FINISHED)
 
 
 @pytest.mark.parametrize(("level", "months"), [("deep", 1), ("full", -1), ("full", 61)])
@@ -94,9 +182,7 @@ def test_the_list_page_asks_first(client_of: Signs, teammate: User, aged: Contac
     assert 'hx-trigger="every 2s"' in client.get(page).content.decode()
     part = client.get(reverse("mailer:list_checks", args=[aged.workspace.slug, aged.pk]))
     assert "<html" not in part.content.decode()
-    run = Verification.objects.get()
-    while verification.validate_batch(run.pk):
-        pass
+    finish(Verification.objects.get())
     assert "every 2s" not in client.get(page).content.decode()
 
 
@@ -110,6 +196,20 @@ def test_outsiders_see_and_change_nothing(
             assert client.get(address).status_code == 404
             assert client.post(address, {"level": "quick", "months": "0"}).status_code in (404, 405)
     assert not Verification.objects.exists()
+
+
+@pytest.mark.parametrize("code", sorted({*VERDICT_OF, *Verdict.values}))
+def test_every_code_has_one_sentence_in_both_languages(code: str) -> None:
+    words = {**REASONS, **VERDICTS}[code]
+    with translation.override("en"):
+        english = str(words)
+    with translation.override("ru"):
+        russian = str(words)
+    for sentence in (english, russian):
+        assert sentence.endswith(".")
+        assert not re.search(r"[.!?] ", sentence)
+    assert re.search("[а-я]", russian)
+    assert not re.search("[а-я]", english)
 
 
 def test_every_code_has_its_sentence(client_of: Signs, owner: User, workspace: Workspace) -> None:

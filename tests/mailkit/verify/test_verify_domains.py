@@ -71,14 +71,14 @@ def test_free_providers():
 @pytest.mark.parametrize(
     ("email", "kept"),
     [
-        ("anna.petrova@gmail.com", True), ("a.n.n.a.p@gmail.com", False), ("anna@gmail.com", False),
+        ("anna.petrova@gmail.com", True), ("a.n.n.a.p@gmail.com", True), ("anna@gmail.com", False),
         ("anna_petrova@gmail.com", False), ("anna.petrova+shop@gmail.com", True),
         ("a" * 30 + "@gmail.com", True), ("a" * 31 + "@gmail.com", False),
         ("anna_petrova@firm.example", True), ("1anna@hotmail.com", True),
         ("anna&co@outlook.com", False), ("anna_p@yahoo.com", True), ("anna-shop@yahoo.com", True),
-        ("anna&p@yahoo.com", False), ("ab@mail.ru", True), ("anna..p@mail.ru", False),
-        ("anna._p@mail.ru", False), ("anna_p@mail.ru", True), ("anna_@mail.ru", True),
-        ("79161234567@yandex.ru", True), ("anna_p@yandex.ru", False), ("-anna@ya.ru", False),
+        ("anna&p@yahoo.com", False), ("ab@mail.ru", True), ("anna&p@mail.ru", False),
+        ("_anna._p@mail.ru", True), ("anna_p@mail.ru", True), ("a" * 32 + "@mail.ru", False),
+        ("79161234567@yandex.ru", True), ("anna_p@yandex.ru", True), ("-anna@ya.ru", True),
         ("plinth-rubato.0c@icloud.com", True), ("ab@icloud.com", False),
         ("анна@gmail.com", False),
     ],

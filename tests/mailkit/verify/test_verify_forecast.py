@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailkit.verify.forecast import RATES, forecast_bounces
+from mailkit.verify.forecast import RATES, forecast_bounces, riskiest_beyond
 from mailkit.verify.verdict import REASONS
 
 COUNTS = st.dictionaries(
@@ -49,3 +49,28 @@ def test_a_verdict_without_a_reason_is_typical():
 
 def test_nobody_bounces_where_nobody_is():
     assert forecast_bounces({}).letters == 0
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*((of, code) for code, of in REASONS.items()), ("valid", "")]),
+        st.integers(1, 10_000),
+    ),
+    st.floats(0, 1),
+)
+def test_what_is_left_out_brings_the_rest_within_the_limit(
+    counts: dict[tuple[str, str], int], limit: float
+) -> None:
+    left_out, rest = riskiest_beyond(counts, limit)
+    verdict_of = {code: of for (of, code) in counts}
+    assert all(verdict_of[code] != "valid" for code in left_out)
+    if left_out:
+        assert forecast_bounces(counts).expected > limit >= rest.expected
+        # Nobody stays who bounces more than somebody left out.
+        stay = {code for of, code in counts if of != "valid"} - set(left_out)
+        least = min(RATES[code].rate for code in left_out)
+        assert all(RATES[code].rate <= least for code in stay)
+        out = sum(number for (_of, code), number in counts.items() if code in left_out)
+        assert rest.letters + out == sum(counts.values())
+    else:
+        assert rest == forecast_bounces(counts)

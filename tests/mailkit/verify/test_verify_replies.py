@@ -102,6 +102,8 @@ WORDINGS = {
         "550 Your IP is listed on bl.spamcop.net",
         "550 rejected because of policy reasons",
         "550 Mailbox unavailable: not authorized",
+        "550 Mailbox unavailable or access denied",
+        "550 Domain frequency limited.",
         "550 mailbox unavailable, rate limit exceeded",
         "550 No such user; reverse DNS lookup failed",
         "550 Blocked. See 5.1.1 unknown user",

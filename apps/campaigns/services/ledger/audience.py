@@ -24,6 +24,7 @@ def snapshot(campaign_id: int) -> int:
         "campaign": campaign_id,
         "workspace": campaign.workspace_id,
         "verdicts": campaign.include_verdicts,
+        "left_out_reasons": campaign.left_out_reasons,
         "earlier": campaign.not_opened_id,
         "begin": campaign.scheduled_at,
         "chunk": CHUNK,
@@ -87,6 +88,7 @@ _SNAPSHOT = """
         -- In this form no index serves the condition: the contacts are looked up by their keys.
         WHERE contact.workspace_id IS NOT DISTINCT FROM %(workspace)s
           AND contact.status = 'subscribed' AND contact.verdict = ANY(%(verdicts)s)
+          AND contact.reason <> ALL(%(left_out_reasons)s)
           AND (SELECT never.id FROM mailer_suppression never
                WHERE never.workspace_id = %(workspace)s
                  AND never.email IN (contact.email, '@' || contact.domain) LIMIT 1) IS NULL
