@@ -19,6 +19,13 @@ def only_valid() -> list[str]:
     return [Verdict.VALID.value]
 
 
+class Editor(models.TextChoices):
+    BUILDER = "builder", _("Drag and drop")
+    MJML = "mjml", _("MJML")
+    HTML = "html", _("HTML")
+    RICH = "rich", _("Rich text")
+
+
 class Campaign(models.Model):
     """A letter to the contacts of some lists and segments, without those of the excluded ones.
 
@@ -41,8 +48,16 @@ class Campaign(models.Model):
     from_name = models.CharField(_("sender name"), max_length=150, blank=True)
     from_email = models.EmailField(_("sender address"), max_length=254, blank=True)
     reply_to = models.EmailField(_("reply to"), max_length=254, blank=True)
+    preheader = models.CharField(_("preheader"), max_length=200, blank=True, default="")
+    # How the letter is made, and what its HTML is made from: MJML, or the HTML of a rich text.
+    # Empty where the HTML is written by hand.
+    editor = models.CharField(max_length=7, choices=Editor, default=Editor.HTML)
+    design = models.TextField(blank=True, default="")
     html = models.TextField(_("HTML"), blank=True)
     text = models.TextField(_("plain text"), blank=True)
+    # Parameters for the addresses of links, such as utm_source, by their names.
+    utm = models.JSONField(default=dict, blank=True)
+    view_online = models.BooleanField(_("link to view it in a browser"), default=False)
     lists = models.ManyToManyField(ContactList, related_name="campaigns", verbose_name=_("lists"))
     segments = models.ManyToManyField(Segment, related_name="campaigns", verbose_name=_("segments"))
     excluded_lists = models.ManyToManyField(
@@ -177,6 +192,8 @@ class Delivery(models.Model):
     fault = models.CharField(max_length=16, blank=True, default="")
     reply = models.TextField(blank=True, default="")
     relay_id = models.BigIntegerField(null=True)
+    # Which variant of the letter, counted from 1; 0 where the campaign has only one.
+    variant = models.PositiveSmallIntegerField(default=0)
     opened_at = models.DateTimeField(null=True)
     clicked_at = models.DateTimeField(null=True)
     updated_at = models.DateTimeField(default=timezone.now)

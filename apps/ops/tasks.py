@@ -5,6 +5,7 @@ from __future__ import annotations
 from apps.campaigns.services import monitoring
 from apps.mailer.services import bulk, importing, verification
 from apps.senders.services import domains, relays
+from apps.tracking.services import partitions
 from core.celery import app
 
 
@@ -24,3 +25,4 @@ def sweep_due_work() -> None:
     bulk.remove_expired_files()
     domains.ring_due_checks()
     relays.ring_due_checks()
+    partitions.ensure_next_months()

@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from apps.tracking import services
+from apps.tracking.services import recipients
 
 # One transparent pixel (GIF89a).
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -25,15 +25,15 @@ PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """GET only asks: mail scanners follow every link. POST acts, and answers 200 without a
     redirect (RFC 8058, 3.1); a resubscription has to be asked for by name."""
-    recipient = services.read_token(token)
+    recipient = recipients.read_token(token)
     if recipient is None:
         return render(request, "tracking/unsubscribe_unknown.html", status=404)
     state = "ask"
     if request.method == "POST" and request.POST.get("action") == "resubscribe":
-        services.resubscribe(recipient=recipient)
+        recipients.resubscribe(recipient=recipient)
         state = "resubscribed"
     elif request.method == "POST":
-        services.unsubscribe(recipient=recipient)
+        recipients.unsubscribe(recipient=recipient)
         state = "unsubscribed"
     context = {"recipient": recipient, "state": state}
     response = render(request, "tracking/unsubscribe.html", context)
@@ -47,7 +47,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 def click(request: HttpRequest, token: str) -> HttpResponse:
     """On to where the letter's link leads. HEAD, which people do not send, counts for nothing."""
-    url = services.follow_link(token, count=request.method == "GET")
+    url = recipients.follow_link(token, count=request.method == "GET")
     if url is None:
         response = render(request, "tracking/link_unknown.html", status=404)
     else:
@@ -65,5 +65,5 @@ def click(request: HttpRequest, token: str) -> HttpResponse:
 def opened(request: HttpRequest, token: str) -> HttpResponse:
     """The same picture for every token: whether it is ours is nobody's business."""
     if request.method == "GET":
-        services.note_open(token)
+        recipients.note_open(token)
     return HttpResponse(PIXEL, content_type="image/gif")

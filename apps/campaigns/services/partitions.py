@@ -17,10 +17,10 @@ def ensure_partition(campaign_id: int) -> bool:
     end = start + CAMPAIGNS_IN_A_PARTITION
     name = f"campaigns_delivery_p{start}"
     with transaction.atomic(), connection.cursor() as cursor:
-        if _exists(cursor, name):
+        if exists(cursor, name):
             return False
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
-        if _exists(cursor, name):
+        if exists(cursor, name):
             return False
         cursor.execute(
             f"CREATE TABLE {name} "
@@ -46,7 +46,7 @@ def without_statistics(table: str) -> str:
     return f"ALTER TABLE {table} {actions}"
 
 
-def _exists(cursor: CursorWrapper, name: str) -> bool:
+def exists(cursor: CursorWrapper, name: str) -> bool:
     """Asks the catalogue itself: to_regclass may answer from before the wait for the lock."""
     cursor.execute(
         "SELECT FROM pg_class WHERE relname = %s AND relnamespace = current_schema()::regnamespace",

@@ -7,7 +7,7 @@ from apps.campaigns import selectors, tokens
 from apps.campaigns.models import Campaign
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact, Suppression
-from apps.tracking import services
+from apps.tracking.services import recipients
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_workspace
 
 State = Campaign.State
@@ -30,8 +30,8 @@ def token_of(campaign: Campaign, contact: Contact) -> str:
 
 
 def test_a_token_names_its_recipient(campaign: Campaign, contact: Contact) -> None:
-    recipient = services.read_token(token_of(campaign, contact))
-    assert recipient == services.Recipient(campaign, contact)
+    recipient = recipients.read_token(token_of(campaign, contact))
+    assert recipient == recipients.Recipient(campaign, contact)
 
 
 def test_a_token_needs_a_letter_behind_it(campaign: Campaign, contact: Contact) -> None:
@@ -47,17 +47,17 @@ def test_a_token_needs_a_letter_behind_it(campaign: Campaign, contact: Contact) 
         (campaign, stranger),
         (make_campaign(elsewhere), contact),
     ):
-        assert services.read_token(token_of(one, person)) is None
+        assert recipients.read_token(token_of(one, person)) is None
     for ids in ((10**9, contact.pk), (campaign.pk, 10**9), (2**63, 2**63), (0, 0)):
-        assert services.read_token(tokens.sign(Kind.UNSUBSCRIBE, *ids)) is None
+        assert recipients.read_token(tokens.sign(Kind.UNSUBSCRIBE, *ids)) is None
     for forged in ("", "x", token_of(campaign, contact)[:-1], "A" * 43, "%00", "Ж" * 43):
-        assert services.read_token(forged) is None
+        assert recipients.read_token(forged) is None
 
 
 def test_the_erased_have_no_page(campaign: Campaign, contact: Contact) -> None:
     token = token_of(campaign, contact)
     contact.delete()
-    assert services.read_token(token) is None
+    assert recipients.read_token(token) is None
 
 
 def test_a_no_counts_at_once_in_all_campaigns_of_the_workspace(
@@ -69,9 +69,9 @@ def test_a_no_counts_at_once_in_all_campaigns_of_the_workspace(
     namesake = make_contact(elsewhere, contact.email)
     theirs = make_campaign(elsewhere, state=State.SENDING)
     make_delivery(theirs, namesake)
-    recipient = services.Recipient(campaign, contact)
-    services.unsubscribe(recipient=recipient)
-    services.unsubscribe(recipient=recipient)
+    recipient = recipients.Recipient(campaign, contact)
+    recipients.unsubscribe(recipient=recipient)
+    recipients.unsubscribe(recipient=recipient)
     contact.refresh_from_db()
     assert contact.status == Contact.Status.UNSUBSCRIBED
     entry = Suppression.objects.get()
@@ -91,17 +91,17 @@ def test_a_no_counts_at_once_in_all_campaigns_of_the_workspace(
 def test_a_mistaken_click_is_undone_but_no_other_suppression(
     campaign: Campaign, contact: Contact
 ) -> None:
-    recipient = services.Recipient(campaign, contact)
-    services.unsubscribe(recipient=recipient)
-    services.resubscribe(recipient=recipient)
+    recipient = recipients.Recipient(campaign, contact)
+    recipients.unsubscribe(recipient=recipient)
+    recipients.resubscribe(recipient=recipient)
     contact.refresh_from_db()
     assert contact.status == Contact.Status.SUBSCRIBED
     assert not Suppression.objects.exists()
     Suppression.objects.create(
         workspace=campaign.workspace, email=contact.email, reason="complained"
     )
-    services.unsubscribe(recipient=recipient)
-    services.resubscribe(recipient=recipient)
+    recipients.unsubscribe(recipient=recipient)
+    recipients.resubscribe(recipient=recipient)
     assert Suppression.objects.get().reason == "complained"
 
 
@@ -110,8 +110,8 @@ def test_a_bounce_or_complaint_is_not_undone_by_a_click(
     campaign: Campaign, contact: Contact, status: str
 ) -> None:
     Contact.objects.update(status=status)
-    recipient = services.Recipient(campaign, contact)
-    services.unsubscribe(recipient=recipient)
-    services.resubscribe(recipient=recipient)
+    recipient = recipients.Recipient(campaign, contact)
+    recipients.unsubscribe(recipient=recipient)
+    recipients.resubscribe(recipient=recipient)
     contact.refresh_from_db()
     assert contact.status == status

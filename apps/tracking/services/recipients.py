@@ -13,6 +13,8 @@ from apps.campaigns.services.ledger import endings
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact
 from apps.mailer.services import contacts
+from apps.tracking.models import Event
+from apps.tracking.services import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,11 @@ def read_token(token: str) -> Recipient | None:
 
 def unsubscribe(*, recipient: Recipient) -> None:
     """At once, for all campaigns of the workspace, queued rows included; works twice."""
+    campaign, contact = recipient.campaign, recipient.contact
     with transaction.atomic():
-        contacts.unsubscribe(contact=recipient.contact, source=f"campaign {recipient.campaign.pk}")
-        endings.suppress_waiting(recipient.contact.workspace_id, recipient.contact.email)
+        if contacts.unsubscribe(contact=contact, source=f"campaign {campaign.pk}"):
+            events.record(Event.Kind.UNSUBSCRIBE, campaign_id=campaign.pk, contact_id=contact.pk)
+        endings.suppress_waiting(contact.workspace_id, contact.email)
 
 
 def resubscribe(*, recipient: Recipient) -> None:
