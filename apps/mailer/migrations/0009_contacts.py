@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("mailer", "0008_segments"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="bulkjob",
+            name="position",
+            field=models.PositiveBigIntegerField(db_default=0, default=0),
+        ),
+    ]
