@@ -12,4 +12,12 @@ class Migration(migrations.Migration):
             name="position",
             field=models.PositiveBigIntegerField(db_default=0, default=0),
         ),
+        migrations.AddIndex(
+            model_name="import",
+            index=models.Index(
+                condition=models.Q(("file", ""), _negated=True),
+                fields=["finished_at"],
+                name="import_files",
+            ),
+        ),
     ]

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -248,9 +249,7 @@ def held(job: BulkJob) -> QuerySet[BulkJob]:
     return BulkJob.objects.filter(pk=job.pk, token=job.token, state=State.RUNNING)
 
 
-def advance(
-    job: BulkJob, *, checkpoint: int, done: int, changed: int, position: int = 0
-) -> None:
+def advance(job: BulkJob, *, checkpoint: int, done: int, changed: int, position: int = 0) -> None:
     """Note a chunk, in its transaction. Raises LeaseLost."""
     moved = held(job).update(
         checkpoint=checkpoint,
@@ -328,11 +327,32 @@ def ring_abandoned_jobs() -> int:
 
 
 def remove_expired_files() -> int:
-    """Remove files of jobs whose days are over; returns how many."""
-    removed = 0
-    for job in BulkJob.objects.filter(expires_at__lt=timezone.now())[:100]:
-        removed += remove_file(job)
-    return removed
+    """Remove files of jobs whose days are over, and uploads that are read; returns how many."""
+    read = Q(action=Action.SUPPRESS, expires_at__isnull=False)
+    over = BulkJob.objects.exclude(state__in=IN_MOTION)
+    jobs = over.filter(Q(expires_at__lt=timezone.now()) | read)[:100]
+    return sum(remove_file(job) for job in jobs)
+
+
+def begin_exports_again(workspace: Workspace) -> None:
+    """Where somebody may be in the rows that exports in motion have written already."""
+    from apps.mailer.services import export
+
+    exports = BulkJob.objects.filter(
+        workspace=workspace,
+        action__in=[Action.EXPORT, Action.EXPORT_SUPPRESSION],
+        state__in=IN_MOTION,
+    )
+    for job_id in exports.values_list("pk", flat=True):
+        # Without its token the worker that holds one notes nothing more.
+        if exports.filter(pk=job_id).update(
+            state=State.QUEUED,
+            token=None,
+            lease_until=timezone.now() + LEASE,
+            **export.NOTHING_DONE,
+        ):
+            transaction.on_commit(partial(export.clear, job_id))
+            ring(job_id)
 
 
 def remove_file(job: BulkJob) -> int:

@@ -24,6 +24,7 @@ from apps.mailer.services.export_files import text_of, write_whole
 from mailkit.imports.rows import field_key
 
 FOLDER = "jobs/exports"
+NOTHING_DONE = {"checkpoint": 0, "done": 0, "changed": 0, "position": 0}
 # The key that the next chunk begins behind, how many rows were looked at, and those to write.
 Chunk = tuple[int, int, list[dict[str, Any]]]
 
@@ -83,10 +84,9 @@ def _spool(job: BulkJob) -> Iterator[IO[bytes]]:
 
 def _begin_again(job: BulkJob) -> None:
     """Where the rows done are lost: another disk, or a backup without it."""
-    restarted = {"checkpoint": 0, "done": 0, "changed": 0, "position": 0}
-    if not bulk.held(job).update(**restarted):
+    if not bulk.held(job).update(**NOTHING_DONE):
         raise bulk.LeaseLost
-    for name, value in restarted.items():
+    for name, value in NOTHING_DONE.items():
         setattr(job, name, value)
 
 

@@ -42,9 +42,7 @@ def expected(workspace: Workspace) -> list[str]:
 
 
 def started(workspace: Workspace, kind: str) -> BulkJob:
-    return bulk.start_job(
-        workspace=workspace, by=None, action="export", arguments={"format": kind}
-    )
+    return bulk.start_job(workspace=workspace, by=None, action="export", arguments={"format": kind})
 
 
 def names_in(job: BulkJob) -> list[str]:
@@ -136,3 +134,101 @@ def test_a_killed_worker_s_export_has_every_row_once(
     assert [one.removeprefix(guard) for one in found] == expected
     left = list(Path(default_storage.path(export.FOLDER)).iterdir())
     assert left == [Path(job.file.path)]
+
+
+@KINDS
+@pytest.mark.django_db
+def test_an_export_gives_way_after_each_slice(
+    workspace: Workspace, expected: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "SLICE_SECONDS", -1.0)
+    job = started(workspace, kind)
+    seen = []
+    while job.state == "queued":
+        bulk.run_job(job.pk)
+        job.refresh_from_db()
+        seen.append(job.done)
+        # The columns stay those of the first slice.
+        ContactField.objects.get_or_create(workspace=workspace, key="late", label="Late")
+        Contact.objects.update(fields={"late": "x"})
+    assert seen == [2, 4, 6, 8, 10, 11, 11]
+    guard = "" if kind == "json" else "'"
+    assert [one.removeprefix(guard) for one in names_in(job)] == expected
+    assert kind == "json" or b"Late" not in job.file.open("rb").read()
+
+
+@pytest.fixture
+def half(workspace: Workspace, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> BulkJob:
+    """An export that has written two of its rows."""
+    job = started(workspace, "csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "SLICE_SECONDS", -1.0)
+        bulk.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.done) == ("queued", 2)
+    return job
+
+
+def spools() -> list[Path]:
+    return list(Path(default_storage.path(export.FOLDER)).iterdir())
+
+
+@pytest.mark.django_db
+def test_where_the_rows_done_are_lost_it_begins_again(half: BulkJob, expected: list[str]) -> None:
+    (spool,) = spools()
+    spool.write_bytes(spool.read_bytes()[:-1])
+    bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert (half.state, half.done, names_in(half)) == ("finished", PEOPLE, expected)
+
+
+@pytest.mark.django_db
+def test_one_worker_alone_writes(half: BulkJob, expected: list[str]) -> None:
+    with export._spool(half):  # by one that sleeps through its lease
+        bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert (half.state, half.done, half.token) == ("queued", 2, None)
+    bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert names_in(half) == expected
+
+
+@pytest.mark.django_db
+def test_a_cancelled_export_leaves_nothing(half: BulkJob) -> None:
+    bulk.cancel_job(job=half)
+    assert spools() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_erased_is_in_no_export(half: BulkJob, expected: list[str]) -> None:
+    first = Contact.objects.order_by("pk")[0]
+    Suppression.objects.create(workspace=half.workspace, email=first.email, reason="manual")
+    contacts_erasure.erase(contact=first)
+    half.refresh_from_db()
+    assert (half.state, half.done, half.position, spools()) == ("queued", 0, 0, [])
+    bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert names_in(half) == expected[1:]
+
+
+@pytest.mark.django_db
+def test_erasing_while_a_worker_writes(
+    half: BulkJob, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = Contact.objects.order_by("-pk")[0]
+    rows_of = export.rows_of
+
+    def erasing(ids: list[int]) -> list[dict[str, object]]:
+        rows = rows_of(ids)
+        if last.pk in ids:
+            contacts_erasure.erase(contact=last)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "rows_of", erasing)
+        bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert (half.state, half.done, half.file.name) == ("queued", 0, "")
+    bulk.run_job(half.pk)
+    half.refresh_from_db()
+    assert names_in(half) == expected[:-1]
