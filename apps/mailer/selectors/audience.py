@@ -11,24 +11,20 @@ from typing import Any
 from django.db.models import (
     BigIntegerField,
     BooleanField,
-    Count,
     DateTimeField,
     Func,
-    OuterRef,
+    IntegerField,
     Q,
     QuerySet,
-    Subquery,
     TextField,
 )
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Coalesce
 
 from apps.accounts.models import Workspace
 from apps.mailer.models import (
     Contact,
     ContactList,
     DomainFact,
-    ListMember,
     SearchText,
     Suppression,
 )
@@ -78,18 +74,15 @@ class ContactPage:
 
 
 def lists_with_counts(workspace: Workspace) -> QuerySet[ContactList]:
-    """The workspace's lists by name, each with `members`."""
-    members = (
-        ListMember.objects.filter(list=OuterRef("pk"))
-        .order_by()
-        .values("list")
-        .annotate(number=Count("contact_id"))
-        .values("number")
+    """The workspace's lists by name, each with `members`, which is counted to COUNTED + 1."""
+    members = RawSQL(
+        "(SELECT count(*) FROM (SELECT 1 FROM mailer_listmember member"
+        " WHERE member.list_id = mailer_contactlist.id LIMIT %s) AS found)",
+        [COUNTED + 1],
+        output_field=IntegerField(),
     )
     return (
-        ContactList.objects.filter(workspace=workspace)
-        .annotate(members=Coalesce(Subquery(members), 0))
-        .order_by("name")
+        ContactList.objects.filter(workspace=workspace).annotate(members=members).order_by("name")
     )
 
 

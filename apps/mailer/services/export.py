@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from apps.mailer.models import BulkJob, Contact, ContactField, ListMember, Suppression
-from apps.mailer.services import bulk
-from apps.mailer.services.export_files import text_of, write_whole
+from apps.mailer.services import bulk, export_files
 from mailkit.imports.rows import field_key
 
 FOLDER = "jobs/exports"
@@ -39,8 +38,11 @@ def write_some(job: BulkJob) -> bool:
     try:
         with _spool(job) as spool:
             columns = _columns(job)
+            keys = [key for key, _header in columns]
             for last, looked_at, rows in _chunks(job):
-                text = text_of(kind, rows, [key for key, _header in columns], job.changed)
+                text = export_files.text_of(
+                    kind, rows, [key for key, _header in columns], job.changed
+                )
                 spool.write(gzip.compress(text, 1))
                 spool.flush()
                 os.fsync(spool.fileno())
@@ -98,7 +100,14 @@ def _finish(job: BulkJob, kind: str, spool: IO[bytes], headers: Sequence[str]) -
     try:
         spool.seek(0)
         with gzip.open(spool) as rows:
-            write_whole(kind, path, rows, headers, job.changed, lambda: bulk.keep_lease(job))
+            export_files.write_whole(
+                kind,
+                path,
+                cast("IO[bytes]", rows),
+                headers,
+                job.changed,
+                lambda: bulk.keep_lease(job),
+            )
         kept = bulk.finish(
             job,
             BulkJob.State.FINISHED,

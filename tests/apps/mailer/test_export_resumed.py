@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
@@ -47,7 +48,7 @@ def started(workspace: Workspace, kind: str) -> BulkJob:
 
 def names_in(job: BulkJob) -> list[str]:
     data = job.file.open("rb").read()
-    kind = Path(job.file.name).suffix
+    kind = Path(job.file.path).suffix
     if kind == ".json":
         return [one["first_name"] for one in json.loads(data)]
     if kind == ".csv":
@@ -86,18 +87,18 @@ def before_the_chunk_is_noted(die: Callable[[], None]) -> None:
 
 
 def over_half_a_chunk(die: Callable[[], None]) -> None:
-    text_of, left = export.text_of, [2]
+    text_of, left = export_files.text_of, [2]
 
-    def torn(*arguments: object) -> bytes:
+    def torn(*arguments: Any) -> bytes:
         left[0] -= 1
         if left[0] < 0:
             (spool,) = Path(default_storage.path(export.FOLDER)).glob("*.part")
             with spool.open("ab") as file:
                 file.write(b"\x1f\x8b half of a chunk")
             die()
-        return text_of(*arguments)  # type: ignore[arg-type]
+        return text_of(*arguments)
 
-    export.text_of = torn
+    export_files.text_of = torn  # type: ignore[assignment]
 
 
 def while_the_file_is_made(die: Callable[[], None]) -> None:
@@ -123,8 +124,13 @@ def test_a_killed_worker_s_export_has_every_row_once(
     assert reached > 0
     seen: list[int] = []
     rows_of = export.rows_of
+
+    def noted(ids: list[int]) -> list[dict[str, Any]]:
+        seen.extend(ids)
+        return rows_of(ids)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "rows_of", lambda ids: seen.extend(ids) or rows_of(ids))
+        patch.setattr(export, "rows_of", noted)
         bulk.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.done, job.changed) == ("finished", PEOPLE, PEOPLE)
