@@ -40,9 +40,7 @@ def write_some(job: BulkJob) -> bool:
             columns = _columns(job)
             keys = [key for key, _header in columns]
             for last, looked_at, rows in _chunks(job):
-                text = export_files.text_of(
-                    kind, rows, [key for key, _header in columns], job.changed
-                )
+                text = export_files.text_of(kind, rows, keys, job.changed)
                 spool.write(gzip.compress(text, 1))
                 spool.flush()
                 os.fsync(spool.fileno())
