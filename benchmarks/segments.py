@@ -93,7 +93,10 @@ def count(workspace: Workspace) -> int:
     from apps.mailer.segments.subjects import Scope
 
     scope = Scope(workspace)
-    return counting.count(parse(RULES, scope), scope, seconds=600).number
+    counted = counting.count(parse(RULES, scope), scope, seconds=600)
+    if counted.number is None or not counted.exact:
+        raise BenchError("the count took more than 600 seconds")
+    return counted.number
 
 
 def naive_count(workspace: Workspace) -> int:

@@ -8,7 +8,10 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms import BoundField
+from django.forms.utils import flatatt
 from django.http import QueryDict
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, gettext_lazy
 
 from apps.accounts.models import Workspace
@@ -24,6 +27,25 @@ NEW_LIST = "+"
 MOST_SELECTED = 1000
 
 
+class PlainSelect(forms.Select):
+    """Drawn as one piece: a hundred options by a template of its own each take 10 ms."""
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        chosen = {str(one) for one in self.format_value(value)}
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            (
+                (key, mark_safe(" selected") if str(key) in chosen else "", label)
+                for key, label in self.choices
+            ),
+        )
+        given = flatatt({"name": name, **self.build_attrs(self.attrs, attrs)})
+        return format_html("<select{}>{}</select>", given, options)
+
+
 class ContactFilter(forms.Form):
     """The filters of the contacts page; one that makes no sense counts as not set."""
 
@@ -33,13 +55,15 @@ class ContactFilter(forms.Form):
         max_length=200,
         widget=forms.SearchInput(attrs={"placeholder": gettext_lazy("Email or name")}),
     )
-    list = forms.ModelChoiceField(
+    list = forms.TypedChoiceField(
         label=gettext_lazy("List"),
-        queryset=ContactList.objects.none(),
         required=False,
-        empty_label=gettext_lazy("All lists"),
+        coerce=int,
+        empty_value=None,
+        widget=PlainSelect,
     )
     verdict = forms.ChoiceField(
+        widget=PlainSelect,
         label=gettext_lazy("Verdict"),
         required=False,
         choices=[
@@ -49,17 +73,20 @@ class ContactFilter(forms.Form):
         ],
     )
     status = forms.ChoiceField(
+        widget=PlainSelect,
         label=gettext_lazy("Status"),
         required=False,
         choices=[("", gettext_lazy("All statuses")), *Contact.Status.choices],
     )
     tag = forms.CharField(label=gettext_lazy("Tag"), required=False, max_length=50)
     reason = forms.ChoiceField(
+        widget=PlainSelect,
         label=gettext_lazy("Reason of the verdict"),
         required=False,
         choices=[("", gettext_lazy("All reasons")), *REASONS.items()],
     )
     provider = forms.ChoiceField(
+        widget=PlainSelect,
         label=gettext_lazy("Mailbox provider"),
         required=False,
         choices=[
@@ -79,9 +106,9 @@ class ContactFilter(forms.Form):
 
     def __init__(self, data: Any, *, workspace: Workspace) -> None:
         super().__init__(data)
-        self.fields["list"].queryset = ContactList.objects.filter(workspace=workspace).order_by(  # type: ignore[attr-defined]
-            "name"
-        )
+        lists = ContactList.objects.filter(workspace=workspace).order_by("name")
+        self.lists = list(lists.values_list("pk", "name"))
+        self.fields["list"].choices = [("", gettext("All lists")), *self.lists]  # type: ignore[attr-defined]
         self.fields["of_import"].queryset = Import.objects.filter(workspace=workspace)  # type: ignore[attr-defined]
         for name in ("list", "verdict", "status", "reason", "provider"):
             self.fields[name].widget.attrs["data-autosubmit"] = True
@@ -95,7 +122,7 @@ class ContactFilter(forms.Form):
         chosen = self.chosen()
         names = ("search", "tag", "verdict", "reason", "status", "provider", "domain")
         found = {name: chosen[name] for name in names}
-        found["list_id"] = chosen["list"].pk if chosen["list"] else None
+        found["list_id"] = chosen["list"]
         found["import_id"] = chosen["of_import"].pk if chosen["of_import"] else None
         return {name: value for name, value in found.items() if value}
 

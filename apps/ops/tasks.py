@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.campaigns.services import monitoring
-from apps.mailer.services import bulk, importing, verification
+from apps.mailer.services import bulk, importing, imports, verification
 from apps.senders.services import domains, relays
 from apps.tracking.services import partitions
 from core.celery import app
@@ -23,6 +23,7 @@ def sweep_due_work() -> None:
     verification.ring_due_checks()
     bulk.ring_abandoned_jobs()
     bulk.remove_expired_files()
+    imports.remove_old_files()
     domains.ring_due_checks()
     relays.ring_due_checks()
     partitions.ensure_next_months()

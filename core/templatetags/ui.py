@@ -214,8 +214,17 @@ def share(part: int | None, whole: int | None) -> str:
 
 
 @register.filter
-def contacts_word(count: int) -> str:
-    return ngettext("%(count)s contact", "%(count)s contacts", count) % {"count": intcomma(count)}
+def contacts_word(count: int, most: int | None = None) -> str:
+    """ "5 contacts"; with the most that is counted, "10,000+ contacts" beyond it."""
+    text = intcomma(count) if most is None else capped(count, most)
+    number = count if most is None else min(count, most)
+    return ngettext("%(count)s contact", "%(count)s contacts", number) % {"count": text}
+
+
+@register.filter
+def capped(count: int, most: int) -> str:
+    """A figure that is counted no further than one beyond `most`: "10,000+"."""
+    return f"{intcomma(most)}+" if count > most else intcomma(count)
 
 
 @register.simple_tag

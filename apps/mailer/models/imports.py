@@ -92,6 +92,8 @@ class Import(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-id"], name="import_newest"),
             models.Index(fields=["workspace", "worked_at"], name="import_turns"),
+            # Those whose file is still there.
+            models.Index(fields=["finished_at"], name="import_files", condition=~Q(file="")),
             models.Index(
                 fields=["lease_until"],
                 name="import_in_motion",

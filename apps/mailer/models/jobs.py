@@ -57,6 +57,8 @@ class BulkJob(models.Model):
     checkpoint = models.PositiveBigIntegerField(default=0)
     done = models.PositiveBigIntegerField(default=0)
     changed = models.PositiveBigIntegerField(default=0)
+    # How many bytes of an export's spooled rows are those of the rows done.
+    position = models.PositiveBigIntegerField(default=0, db_default=0)
 
     # Uploaded for the job, or made by it.
     file = models.FileField(upload_to="jobs/%Y/%m/", max_length=300, blank=True)
@@ -86,7 +88,10 @@ class BulkJob(models.Model):
         return self.state in {self.State.QUEUED, self.State.RUNNING}
 
     @property
+    def makes_file(self) -> bool:
+        return self.action in {self.Action.EXPORT, self.Action.EXPORT_SUPPRESSION}
+
+    @property
     def has_result(self) -> bool:
         """Whether there is a file to download."""
-        makes_file = self.action in {self.Action.EXPORT, self.Action.EXPORT_SUPPRESSION}
-        return bool(makes_file and self.file and self.state == self.State.FINISHED)
+        return bool(self.makes_file and self.file and self.state == self.State.FINISHED)

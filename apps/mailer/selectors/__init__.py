@@ -2,6 +2,7 @@
 
 from apps.mailer.messages import file_fault_text, reason_text, reject_text
 from apps.mailer.selectors.audience import (
+    COUNTED,
     SORTS,
     ContactPage,
     contact_page,
@@ -26,6 +27,7 @@ from apps.mailer.selectors.imports import (
 from apps.mailer.selectors.timeline import Timeline, source_text, timeline, whole_timeline
 
 __all__ = [
+    "COUNTED",
     "SORTS",
     "CheckProgress",
     "ContactPage",

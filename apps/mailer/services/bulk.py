@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -23,11 +24,14 @@ from core.errors import Conflict
 logger = logging.getLogger(__name__)
 
 CHUNK = 2000
+# A filter that no index serves in the order of keys is asked once for several chunks.
+FOUND_AT_ONCE = 20 * CHUNK
 LEASE = timedelta(seconds=60)
 # Then the job queues up behind what else waits.
 SLICE_SECONDS = 20.0
 FILES_LAST = timedelta(days=7)
 State, Action = BulkJob.State, BulkJob.Action
+IN_MOTION = (State.QUEUED, State.RUNNING)
 
 
 class LeaseLost(Exception):
@@ -79,11 +83,14 @@ def ring(job_id: int) -> None:
 
 def cancel_job(*, job: BulkJob) -> None:
     """Stop before the next chunk; what is done stays. Raises Conflict where the job is over."""
-    cancelled = BulkJob.objects.filter(pk=job.pk, state__in=[State.QUEUED, State.RUNNING]).update(
+    from apps.mailer.services import export
+
+    cancelled = BulkJob.objects.filter(pk=job.pk, state__in=IN_MOTION).update(
         state=State.CANCELLED, token=None, lease_until=None, finished_at=timezone.now()
     )
     if not cancelled:
         raise Conflict(_("This work is over already."))
+    export.clear(job.pk)
 
 
 def apply(
@@ -202,8 +209,6 @@ _ACTIONS: dict[str, Callable[[Workspace, list[int], Mapping[str, Any], str], int
 
 def run_job(job_id: int) -> None:
     """Go on from the checkpoint for a while, unless another worker holds the lease."""
-    from apps.mailer.services import export, suppression_files
-
     token = uuid.uuid4()
     now = timezone.now()
     free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now)
@@ -215,13 +220,7 @@ def run_job(job_id: int) -> None:
     job = BulkJob.objects.select_related("workspace").get(pk=job_id)
     job.token = token
     try:
-        if job.action in {Action.EXPORT, Action.EXPORT_SUPPRESSION}:
-            export.write_file(job)
-            return
-        if job.action == Action.SUPPRESS:
-            over = suppression_files.suppress_some(job)
-        else:
-            over = _apply_some(job)
+        over = _do_some(job)
     except LeaseLost:
         logger.info("bulk job %s: cancelled or taken over", job_id)
     except Failed as error:
@@ -230,8 +229,19 @@ def run_job(job_id: int) -> None:
         if over:
             finish(job, State.FINISHED)
         else:
-            held(job).update(state=State.QUEUED, token=None, lease_until=timezone.now() + LEASE)
+            put_back(job)
             ring(job_id)
+
+
+def _do_some(job: BulkJob) -> bool:
+    """Work for SLICE_SECONDS; whether that was all. Raises LeaseLost and Failed."""
+    from apps.mailer.services import export, suppression_files
+
+    if job.makes_file:
+        return export.write_some(job)
+    if job.action == Action.SUPPRESS:
+        return suppression_files.suppress_some(job)
+    return _apply_some(job)
 
 
 def held(job: BulkJob) -> QuerySet[BulkJob]:
@@ -239,17 +249,31 @@ def held(job: BulkJob) -> QuerySet[BulkJob]:
     return BulkJob.objects.filter(pk=job.pk, token=job.token, state=State.RUNNING)
 
 
-def advance(job: BulkJob, *, checkpoint: int, done: int, changed: int) -> None:
+def advance(job: BulkJob, *, checkpoint: int, done: int, changed: int, position: int = 0) -> None:
     """Note a chunk, in its transaction. Raises LeaseLost."""
     moved = held(job).update(
         checkpoint=checkpoint,
         done=F("done") + done,
         changed=F("changed") + changed,
+        position=position,
         lease_until=timezone.now() + LEASE,
     )
     if not moved:
         raise LeaseLost
-    job.checkpoint = checkpoint
+    job.checkpoint, job.position = checkpoint, position
+    job.done += done
+    job.changed += changed
+
+
+def put_back(job: BulkJob) -> None:
+    """Let another worker go on; the sweeper sees to it where nobody rings."""
+    held(job).update(state=State.QUEUED, token=None, lease_until=timezone.now() + LEASE)
+
+
+def keep_lease(job: BulkJob) -> None:
+    """Raises LeaseLost."""
+    if not held(job).update(lease_until=timezone.now() + LEASE):
+        raise LeaseLost
 
 
 def finish(job: BulkJob, state: str, **fields: Any) -> bool:
@@ -261,20 +285,19 @@ def finish(job: BulkJob, state: str, **fields: Any) -> bool:
     )
 
 
-def next_contacts(job: BulkJob) -> list[int]:
-    """The keys of the job's next chunk."""
-    return list(
-        selectors.contacts(job.workspace, **job.filter)
-        .filter(pk__gt=job.checkpoint, pk__lte=job.up_to)
-        .order_by("pk")
-        .values_list("pk", flat=True)[:CHUNK]
-    )
+def chunks_of_contacts(job: BulkJob) -> Iterator[list[int]]:
+    """The keys of the contacts behind the job's checkpoint, chunk by chunk."""
+    found = selectors.contacts(job.workspace, **job.filter).filter(pk__lte=job.up_to)
+    keys = found.order_by("pk").values_list("pk", flat=True)
+    while some := list(keys.filter(pk__gt=job.checkpoint)[:FOUND_AT_ONCE]):
+        for first in range(0, len(some), CHUNK):
+            yield some[first : first + CHUNK]
 
 
 def _apply_some(job: BulkJob) -> bool:
     """Chunk after chunk for SLICE_SECONDS; whether that was all."""
     until = time.monotonic() + SLICE_SECONDS
-    while ids := next_contacts(job):
+    for ids in chunks_of_contacts(job):
         with transaction.atomic():
             changed = apply(
                 workspace=job.workspace,
@@ -292,7 +315,7 @@ def _apply_some(job: BulkJob) -> bool:
 def ring_abandoned_jobs() -> int:
     """Start again what waits with nobody working on it; returns how many."""
     abandoned = BulkJob.objects.filter(
-        state__in=[State.QUEUED, State.RUNNING], lease_until__lt=timezone.now()
+        state__in=IN_MOTION, lease_until__lt=timezone.now()
     ).values_list("pk", flat=True)
     for job_id in abandoned:
         # One that waits in a long queue is not rung for at each sweep.
@@ -304,11 +327,32 @@ def ring_abandoned_jobs() -> int:
 
 
 def remove_expired_files() -> int:
-    """Remove files of jobs whose days are over; returns how many."""
-    removed = 0
-    for job in BulkJob.objects.filter(expires_at__lt=timezone.now())[:100]:
-        removed += remove_file(job)
-    return removed
+    """Remove files of jobs whose days are over, and uploads that are read; returns how many."""
+    read = Q(action=Action.SUPPRESS, expires_at__isnull=False)
+    over = BulkJob.objects.exclude(state__in=IN_MOTION)
+    jobs = over.filter(Q(expires_at__lt=timezone.now()) | read)[:100]
+    return sum(remove_file(job) for job in jobs)
+
+
+def begin_exports_again(workspace: Workspace) -> None:
+    """Where somebody may be in the rows that exports in motion have written already."""
+    from apps.mailer.services import export
+
+    exports = BulkJob.objects.filter(
+        workspace=workspace,
+        action__in=[Action.EXPORT, Action.EXPORT_SUPPRESSION],
+        state__in=IN_MOTION,
+    )
+    for job_id in exports.values_list("pk", flat=True):
+        # Without its token the worker that holds one notes nothing more.
+        if exports.filter(pk=job_id).update(
+            state=State.QUEUED,
+            token=None,
+            lease_until=timezone.now() + LEASE,
+            **export.NOTHING_DONE,
+        ):
+            transaction.on_commit(partial(export.clear, job_id))
+            ring(job_id)
 
 
 def remove_file(job: BulkJob) -> int:

@@ -17,8 +17,11 @@ from core.errors import Conflict
 from mailkit.imports.rows import clean_value
 
 
-def unsubscribe(*, contact: Contact, source: str) -> None:
-    """Take the contact off every mailing, at once and for good; works twice."""
+def unsubscribe(*, contact: Contact, source: str) -> bool:
+    """Take the contact off every mailing, at once and for good; works twice.
+
+    Whether the contact was subscribed until now.
+    """
     with transaction.atomic():
         suppression.suppress(
             workspace=contact.workspace,
@@ -26,8 +29,9 @@ def unsubscribe(*, contact: Contact, source: str) -> None:
             reason=Suppression.Reason.UNSUBSCRIBED,
             source=source,
         )
-        Contact.objects.filter(pk=contact.pk, status=Contact.Status.SUBSCRIBED).update(
-            status=Contact.Status.UNSUBSCRIBED, updated_at=timezone.now()
+        subscribed = Contact.objects.filter(pk=contact.pk, status=Contact.Status.SUBSCRIBED)
+        return bool(
+            subscribed.update(status=Contact.Status.UNSUBSCRIBED, updated_at=timezone.now())
         )
 
 

@@ -9,8 +9,8 @@ from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
 from apps.mailer import people, selectors
-from apps.mailer.models import BulkJob, Contact, RejectedRow, Suppression
-from apps.mailer.services import bulk
+from apps.mailer.models import BulkJob, Contact, Import, RejectedRow, Suppression
+from apps.mailer.services import bulk, imports
 from core.secrets import keyed_hash
 
 # Stands in place of the address in rows that are kept for their numbers.
@@ -57,7 +57,8 @@ def erased_key(email: str) -> str:
 def erase(*, contact: Contact) -> None:
     """Forget the person: all that stays is a keyed hash by which a later import knows them.
 
-    Export files of the workspace are removed, since the person may be in them.
+    Files of ended exports and imports of the workspace are removed, since the person may be in
+    them; exports in motion begin again.
     """
     workspace, email = contact.workspace, contact.email
     with transaction.atomic():
@@ -78,6 +79,9 @@ def erase(*, contact: Contact) -> None:
             filter={"search": ERASED}
         )
         contact.delete()
+        bulk.begin_exports_again(workspace)
+    for upload in Import.objects.filter(workspace=workspace, state__in=imports.ENDED):
+        imports.forget_file(upload)
     for job in BulkJob.objects.filter(workspace=workspace, expires_at__isnull=False).exclude(
         action=BulkJob.Action.SUPPRESS
     ):

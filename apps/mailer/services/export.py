@@ -1,65 +1,155 @@
-"""Contacts and the suppression list as a file to download."""
+"""Contacts and the suppression list as a file to download, written in slices.
+
+Rows are spooled, a compressed member of a gzip file for each chunk: what a worker that died has
+appended behind the checkpoint is cut off. Once all rows are there the file is made of them.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import fcntl
+import gzip
+import os
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, cast
 
 from django.core.files.storage import default_storage
 from django.utils import timezone
-from openpyxl import Workbook
 
 from apps.mailer.models import BulkJob, Contact, ContactField, ListMember, Suppression
-from apps.mailer.services import bulk
-from mailkit.imports.rows import field_key, guarded
+from apps.mailer.services import bulk, export_files
+from mailkit.imports.rows import field_key
 
-FORMATS = ("csv", "xlsx", "json")
 FOLDER = "jobs/exports"
-# What a sheet can hold, its header among them.
-SHEET_ROWS = 1_048_576
-_LONGEST_CELL = 32_767
-# What XML 1.0 (section 2.2) has no place for.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOTHING_DONE = {"checkpoint": 0, "done": 0, "changed": 0, "position": 0}
+# The key that the next chunk begins behind, how many rows were looked at, and those to write.
+Chunk = tuple[int, int, list[dict[str, Any]]]
 
 
-class Writer(Protocol):
-    def write(self, row: Mapping[str, Any]) -> None: ...
+def write_some(job: BulkJob) -> bool:
+    """Write rows behind the checkpoint for bulk.SLICE_SECONDS; with the last ones, the file.
 
-
-def write_file(job: BulkJob) -> None:
-    """Write the file of an export from its beginning, and finish the job with it."""
+    Whether that was all. Raises LeaseLost.
+    """
+    until = time.monotonic() + bulk.SLICE_SECONDS
     kind = job.arguments.get("format", "csv")
-    folder = Path(default_storage.path(FOLDER))
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{job.pk}-*"):  # by a worker that died over it
+    try:
+        with _spool(job) as spool:
+            columns = _columns(job)
+            keys = [key for key, _header in columns]
+            for last, looked_at, rows in _chunks(job):
+                text = export_files.text_of(kind, rows, keys, job.changed)
+                spool.write(gzip.compress(text, 1))
+                spool.flush()
+                os.fsync(spool.fileno())
+                bulk.advance(
+                    job,
+                    checkpoint=last,
+                    done=looked_at,
+                    changed=len(rows),
+                    position=spool.tell(),
+                )
+                if time.monotonic() > until:
+                    return False
+            _finish(job, kind, spool, [header for _key, header in columns])
+    except bulk.LeaseLost:
+        if not BulkJob.objects.filter(pk=job.pk, state__in=bulk.IN_MOTION).exists():
+            clear(job.pk)
+        raise
+    _spool_path(job.pk).unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def _spool(job: BulkJob) -> Iterator[IO[bytes]]:
+    """The rows done so far, to append to; held by one process alone.
+
+    A worker that was suspended for longer than its lease may wake up and write once more.
+    """
+    path = _spool_path(job.pk)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            bulk.put_back(job)
+            raise bulk.LeaseLost from error
+        if not 0 < job.position <= file.seek(0, os.SEEK_END):
+            _begin_again(job)
+        file.truncate(job.position)
+        yield file
+
+
+def _begin_again(job: BulkJob) -> None:
+    """Where the rows done are lost: another disk, or a backup without it."""
+    if not bulk.held(job).update(**NOTHING_DONE):
+        raise bulk.LeaseLost
+    for name, value in NOTHING_DONE.items():
+        setattr(job, name, value)
+
+
+def _finish(job: BulkJob, kind: str, spool: IO[bytes], headers: Sequence[str]) -> None:
+    for left in _folder().glob(f"{job.pk}-*"):  # by a worker that died over it
         left.unlink(missing_ok=True)
-    path = folder / f"{job.pk}-{job.token}.{kind}"
-    bulk.held(job).update(done=0, changed=0, checkpoint=0)
-    job.checkpoint = 0
+    path = _folder() / f"{job.pk}-{job.token}.{kind}"
     kept = False
     try:
-        if job.action == BulkJob.Action.EXPORT_SUPPRESSION:
-            columns, chunks = _SUPPRESSION_COLUMNS, _suppression_chunks(job)
-        else:
-            columns, chunks = contact_columns(job.workspace_id), _contact_chunks(job)
-        with open_writer(path, kind, columns) as writer:
-            for rows in chunks:
-                for row in rows:
-                    writer.write(row)
+        spool.seek(0)
+        with gzip.open(spool) as rows:
+            export_files.write_whole(
+                kind,
+                path,
+                cast("IO[bytes]", rows),
+                headers,
+                job.changed,
+                lambda: bulk.keep_lease(job),
+            )
         kept = bulk.finish(
             job,
             BulkJob.State.FINISHED,
             file=f"{FOLDER}/{path.name}",
             expires_at=timezone.now() + bulk.FILES_LAST,
         )
+        if not kept:
+            raise bulk.LeaseLost
     finally:
         if not kept:
             path.unlink(missing_ok=True)
+
+
+def clear(job_id: int) -> None:
+    """Remove whatever an export has written."""
+    for path in [_spool_path(job_id), *_folder().glob(f"{job_id}-*")]:
+        path.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return Path(default_storage.path(FOLDER))
+
+
+def _spool_path(job_id: int) -> Path:
+    return _folder() / f"{job_id}.part"
+
+
+def _columns(job: BulkJob) -> list[list[str]]:
+    """(key, header) of each column, the same in all slices whatever fields are added meanwhile."""
+    chosen: list[list[str]] | None = job.arguments.get("columns")
+    if chosen is None:
+        suppression = job.action == BulkJob.Action.EXPORT_SUPPRESSION
+        found = _SUPPRESSION_COLUMNS if suppression else contact_columns(job.workspace_id)
+        chosen = [[key, header] for key, header in found.items()]
+        job.arguments["columns"] = chosen
+        if not bulk.held(job).update(arguments=job.arguments):
+            raise bulk.LeaseLost
+    return chosen
+
+
+def _chunks(job: BulkJob) -> Iterator[Chunk]:
+    if job.action == BulkJob.Action.EXPORT_SUPPRESSION:
+        return _suppression_chunks(job)
+    return ((ids[-1], len(ids), rows_of(ids)) for ids in bulk.chunks_of_contacts(job))
 
 
 def contact_columns(workspace_id: int) -> dict[str, str]:
@@ -94,12 +184,6 @@ _SUPPRESSION_COLUMNS = {
 }
 
 
-def _contact_chunks(job: BulkJob) -> Iterator[list[dict[str, Any]]]:
-    while ids := bulk.next_contacts(job):
-        yield rows_of(ids)
-        bulk.advance(job, checkpoint=ids[-1], done=len(ids), changed=len(ids))
-
-
 def rows_of(ids: Sequence[int]) -> list[dict[str, Any]]:
     """These contacts as rows of a file."""
     lists: dict[int, list[str]] = {}
@@ -125,100 +209,12 @@ def rows_of(ids: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _suppression_chunks(job: BulkJob) -> Iterator[list[dict[str, Any]]]:
+def _suppression_chunks(job: BulkJob) -> Iterator[Chunk]:
     entries = Suppression.objects.filter(workspace=job.workspace_id, pk__lte=job.up_to)
     while found := list(entries.filter(pk__gt=job.checkpoint).order_by("pk")[: bulk.CHUNK]):
-        yield [
+        rows = [
             {"email": one.email, "reason": one.reason, "source": one.source,
              "created_at": one.created_at}
             for one in found if one.reason != Suppression.Reason.ERASED
         ]  # fmt: skip
-        bulk.advance(job, checkpoint=found[-1].pk, done=len(found), changed=len(found))
-
-
-@contextmanager
-def open_writer(path: Path, kind: str, columns: Mapping[str, str]) -> Iterator[Writer]:
-    """Write rows to a new file of this kind; it is whole once the context has ended."""
-    if kind == "xlsx":
-        book = _Sheets(columns)
-        yield book
-        book.save(path)
-        return
-    # The mark tells Excel that the text is UTF-8.
-    encoding = "utf-8-sig" if kind == "csv" else "utf-8"
-    with path.open("w", encoding=encoding, newline="") as file:
-        writer = _Csv(file, columns) if kind == "csv" else _Json(file, columns)
-        yield writer
-        writer.end()
-
-
-class _Csv:
-    def __init__(self, file: IO[str], columns: Mapping[str, str]) -> None:
-        self._writer = csv.writer(file)
-        self._keys = list(columns)
-        self._writer.writerow([guarded(header) for header in columns.values()])
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow([_cell(row.get(key)) for key in self._keys])
-
-    def end(self) -> None:
-        pass
-
-
-class _Json:
-    """A list of objects, one a line; custom fields in an object of their own."""
-
-    def __init__(self, file: IO[str], columns: Mapping[str, str]) -> None:
-        self._file = file
-        self._before = "[\n"
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        plain: dict[str, Any] = {}
-        for key, value in row.items():
-            custom = key.removeprefix("fields.")
-            place = plain if custom == key else plain.setdefault("fields", {})
-            place[custom] = value.isoformat() if hasattr(value, "isoformat") else value
-        self._file.write(self._before + json.dumps(plain, ensure_ascii=False))
-        self._before = ",\n"
-
-    def end(self) -> None:
-        self._file.write("\n]\n" if self._before == ",\n" else "[]\n")
-
-
-class _Sheets:
-    """A workbook, with a further sheet wherever one is full."""
-
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._book = Workbook(write_only=True)
-        self._keys = list(columns)
-        self._header = [_sheet_text(guarded(header)) for header in columns.values()]
-        self._begin()
-
-    def _begin(self) -> None:
-        self._sheet = self._book.create_sheet()
-        self._sheet.append(self._header)
-        self._rows = 1
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        if self._rows == SHEET_ROWS:
-            self._begin()
-        self._sheet.append([_sheet_text(_cell(row.get(key))) for key in self._keys])
-        self._rows += 1
-
-    def save(self, path: Path) -> None:
-        self._book.save(path)
-
-
-def _cell(value: Any) -> str:
-    """A value as text that a spreadsheet takes for text."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        value = ", ".join(value)
-    elif hasattr(value, "isoformat"):
-        value = value.isoformat(timespec="seconds")
-    return guarded(str(value))
-
-
-def _sheet_text(text: str) -> str:
-    return _NOT_XML.sub("", text)[:_LONGEST_CELL]
+        yield found[-1].pk, len(found), rows

@@ -176,7 +176,7 @@ def _writers(job: Import, checks: Verification) -> Iterator[list[Writer]]:
     """Writers that have written everything when the block ends, unless it ends by an error."""
     targets = targets_of(job, checks)
     try:
-        small = job.file.size < SMALL_FILE
+        small = not job.file or job.file.size < SMALL_FILE
     except FileNotFoundError:
         small = True
     kind = Writer if small else ThreadedWriter

@@ -71,8 +71,8 @@ class Chunk:
 
 def chunks_of(job: Import, size: int) -> Generator[Chunk, None, None]:
     """The rows of the import's file that are not written yet, about `size` at a time."""
-    path = Path(job.file.path)
-    if not path.exists():
+    path = Path(job.file.path) if job.file else None
+    if path is None or not path.exists():
         yield Chunk(fault=FileFault("file_missing"))
         return
     mapping = {int(index): target for index, target in job.mapping.items()}

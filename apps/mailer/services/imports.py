@@ -7,7 +7,9 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.core.files.base import File
@@ -25,6 +27,9 @@ from mailkit.imports.sniff import sniff
 from mailkit.imports.table import FileFault, Source
 
 LARGEST_FILE = 2 * 1024**3
+# How long an uploaded file stays after its import has ended.
+KEPT = timedelta(days=30)
+ENDED = (Import.State.FINISHED, Import.State.FAILED, Import.State.CANCELLED)
 LONGEST_TAG = 50
 LONGEST_CHOICE = 100
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
@@ -205,17 +210,57 @@ def cancel_import(*, job: Import) -> None:
         raise Conflict(_("This import is over already."))
 
 
+def remove_old_files() -> int:
+    """Remove uploads that ended, or were never started, KEPT ago; returns how many."""
+    before = timezone.now() - KEPT
+    removed = 0
+    for job in Import.objects.filter(finished_at__lt=before).exclude(file="")[:100]:
+        removed += forget_file(job)
+    for job in Import.objects.filter(
+        finished_at=None, created_at__lt=before, state=Import.State.UPLOADED
+    )[:100]:
+        with suppress(Conflict):
+            discard_upload(job=job)
+            removed += 1
+    return removed
+
+
+def forget_file(job: Import) -> int:
+    """Remove the file of an import that has ended, and what was noted of its rows.
+
+    1 if this call did it.
+    """
+    forgotten = (
+        Import.objects.filter(pk=job.pk, state__in=ENDED)
+        .exclude(file="")
+        .update(
+            file="",
+            source=job.source | {"sample": []},
+            unfit={key: [number, line, "…"] for key, (number, line, _value) in job.unfit.items()},
+        )
+    )
+    if forgotten:
+        job.file.delete(save=False)
+    return forgotten
+
+
 def retry_import(*, job: Import) -> None:
     """Go on after a failure, from the last committed row. Raises Conflict otherwise."""
-    retried = Import.objects.filter(
-        pk=job.pk, state__in=[Import.State.FAILED, Import.State.CANCELLED], list__isnull=False
-    ).update(
-        state=Import.State.QUEUED,
-        lease_until=timezone.now(),
-        finished_at=None,
-        error_code="",
-        error_line=None,
-        error_detail="",
+    if not job.file:
+        raise Conflict(_("The uploaded file is deleted by now: upload it again."))
+    retried = (
+        Import.objects.filter(
+            pk=job.pk, state__in=[Import.State.FAILED, Import.State.CANCELLED], list__isnull=False
+        )
+        .exclude(file="")
+        .update(
+            state=Import.State.QUEUED,
+            lease_until=timezone.now(),
+            finished_at=None,
+            error_code="",
+            error_line=None,
+            error_detail="",
+        )
     )
     if not retried:
         raise Conflict(_("Only a failed or cancelled import can go on."))

@@ -207,6 +207,7 @@ def _progress(job: Import) -> dict[str, Any]:
             (row, selectors.reject_text(row.reason)) for row in _rejected(job)[:REJECTED_SHOWN]
         ],
         "rejected_shown": REJECTED_SHOWN,
+        "days_kept": services.KEPT.days,
     }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 from django.contrib import messages
 from django.db.models import Count
 from django.http import HttpResponse
@@ -42,21 +44,23 @@ def contact_list(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """A list's contacts counted by verdict and by status."""
     shown = get_object_or_404(ContactList, pk=pk, workspace=request.workspace)
     members = Contact.objects.filter(memberships__list=shown).order_by()
-    by_verdict = dict(members.values_list("verdict").annotate(number=Count("pk")))
-    by_status = dict(members.values_list("status").annotate(number=Count("pk")))
+    by_verdict: Counter[str] = Counter()
+    by_status: Counter[str] = Counter()
+    counts = members.values_list("verdict", "status").annotate(number=Count("pk"))
+    for verdict, status, number in counts:
+        by_verdict[verdict] += number
+        by_status[status] += number
     return render(
         request,
         "mailer/list.html",
         {
             "list": shown,
-            "members": sum(by_status.values()),
+            "members": by_status.total(),
             "verdicts": [
-                *((code, label, by_verdict.get(code, 0)) for code, label in Verdict.choices),
-                ("none", gettext("Not verified yet"), by_verdict.get("", 0)),
+                *((code, label, by_verdict[code]) for code, label in Verdict.choices),
+                ("none", gettext("Not verified yet"), by_verdict[""]),
             ],
-            "statuses": [
-                (code, label, by_status.get(code, 0)) for code, label in Contact.Status.choices
-            ],
+            "statuses": [(code, label, by_status[code]) for code, label in Contact.Status.choices],
             "imports": shown.imports.order_by("-id")[:5],
         },
     )
@@ -65,10 +69,14 @@ def contact_list(request: WorkspaceRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delete(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Asks, then deletes the list; its contacts stay."""
-    shown = get_object_or_404(ContactList, pk=pk, workspace=request.workspace)
+    shown = get_object_or_404(selectors.lists_with_counts(request.workspace), pk=pk)
     if request.method == "POST":
         services.delete_list(contact_list=shown)
         messages.success(request, gettext("The list “%(name)s” is deleted.") % {"name": shown})
         return redirect("mailer:lists", request.workspace.slug)
-    members = shown.memberships.count()
-    return render(request, "mailer/list_delete.html", {"list": shown, "members": members})
+    members: int = shown.members  # type: ignore[attr-defined]
+    return render(
+        request,
+        "mailer/list_delete.html",
+        {"list": shown, "members": members, "at_least": min(members, selectors.COUNTED)},
+    )

@@ -28,7 +28,7 @@ def record(
                 "machine": machine,
             },
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
 _RECORD = """

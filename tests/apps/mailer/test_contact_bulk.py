@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
-from apps.mailer.models import BulkJob, Contact, ContactList, ImportedContact, Suppression
+from apps.mailer.models import BulkJob, Contact, ContactList, Suppression
 from apps.mailer.services import bulk
 from core.errors import Conflict
 from tests.apps.mailer.helpers import csv_of, imported
@@ -105,7 +105,6 @@ def test_deleting_keeps_a_no(workspace: Workspace) -> None:
     job = run(started(workspace, "delete"))
     assert (job.state, job.done) == ("finished", 2)
     assert list(Contact.objects.all()) == theirs
-    assert not ImportedContact.objects.exists()
     assert list(Suppression.objects.values_list("email", "reason")) == [
         ("ann@example.com", "complained")
     ]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from apps.accounts.models import User, Workspace
 from apps.mailer.models import BulkJob, Contact, ContactField, Suppression
-from apps.mailer.services import bulk, export
+from apps.mailer.services import bulk, export, export_files
 from mailkit.imports.rows import clean_value, guarded, unguarded
 from tests.apps.mailer.helpers import run as run_import
 from tests.apps.mailer.helpers import start, upload
@@ -117,7 +117,7 @@ def test_only_what_matches_and_only_of_the_workspace(workspace: Workspace) -> No
 def test_a_full_sheet_is_followed_by_another(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "SHEET_ROWS", 3)
+    monkeypatch.setattr(export_files, "SHEET_ROWS", 3)
     for _number in range(5):
         factories.make_contact(workspace)
     job = exported(workspace, "xlsx")

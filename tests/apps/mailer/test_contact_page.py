@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,6 +212,9 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
                         cells=[email, "Smith"])
             for n, email in ((5, "Ann@Example.com, x@y"), (6, "joann@example.org"))]  # fmt: skip
     RejectedRow.objects.bulk_create(rows)
+    upload = Path(job.file.path)
+    assert upload.exists()
+    Import.objects.filter(pk=job.pk).update(unfit={"age": [1, 2, "old Ann"]})
     services.unsubscribe(contact=ann, source="campaign 1")
     Suppression.objects.create(workspace=factories.make_workspace(), email=ann.email,
                                reason="manual")  # fmt: skip
@@ -231,6 +235,10 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
     cells = list(RejectedRow.objects.order_by("number").values_list("cells", flat=True))
     assert cells == [[], ["joann@example.org", "Smith"]]
     assert "ann@example.com" not in json.dumps(BulkJob.objects.get().filter)
+    job.refresh_from_db()
+    assert not upload.exists()
+    assert (job.file.name, job.source["sample"], job.unfit) == ("", [], {"age": [1, 2, "…"]})
+    assert "The uploaded file is deleted by now" in client.get(f"{URL}imports/{job.pk}/").text
     page = client.get(f"{URL}suppression/").text
     assert "somebody whose data were erased" in page
     assert keyed_hash("erased", "ann@example.com") not in page

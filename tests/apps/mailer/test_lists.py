@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test import Client
 
-from apps.accounts.models import Workspace
+from apps.accounts.models import User, Workspace
 from apps.mailer import selectors
 from apps.mailer.models import Contact, ContactList, Import, Verification
 from apps.mailer.services import lists, verification
@@ -71,3 +74,34 @@ def test_a_deleted_list_takes_its_files_but_not_the_checks(workspace: Workspace)
     run.refresh_from_db()
     assert run.state == Verification.State.RUNNING
     assert verification.ring_due_checks() == 1
+
+
+def test_a_large_list_is_not_counted_to_its_end(
+    workspace: Workspace,
+    client_of: Callable[[User], Client],
+    owner: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, many = factories.make_list(workspace, "Few"), factories.make_list(workspace, "Many")
+    theirs = factories.make_list(factories.make_workspace())
+    for to, number in ((few, 2), (many, 4), (theirs, 1)):
+        for _number in range(number):
+            factories.make_contact(to.workspace, to=to)
+    monkeypatch.setattr("apps.mailer.selectors.audience.COUNTED", 2)
+    found = selectors.lists_with_counts(workspace)
+    assert [(one.name, one.members) for one in found] == [("Few", 2), ("Many", 3)]  # type: ignore[attr-defined]
+    monkeypatch.setattr("apps.mailer.selectors.audience.COUNTED", 10_000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH made AS (INSERT INTO mailer_contact (workspace_id, email, first_name, last_name,"
+            " fields, status, verdict, reason, evidence, created_at, updated_at, check_attempts)"
+            " SELECT %s, n || '@example.com', '', '', '{}', 'subscribed', '', '', '{}', now(),"
+            " now(), 0 FROM generate_series(1, 10000) n RETURNING id)"
+            " INSERT INTO mailer_listmember (list_id, contact_id) SELECT %s, id FROM made",
+            [workspace.pk, many.pk],
+        )
+    client = client_of(owner)
+    for path in ("", f"{many.pk}/delete/"):
+        assert "10,000+" in client.get(f"/w/shop/audience/lists/{path}").text
+    draft = factories.make_campaign(workspace, many)
+    assert "10,000+ contacts" in client.get(f"/w/shop/campaigns/{draft.pk}/edit/").text
