@@ -85,7 +85,7 @@ class Contact(models.Model):
         COMPLAINED = "complained", _("Complained")
 
     # Each index is written for each contact of an import: those of the constraint and of
-    # contact_newest begin with the workspace.
+    # contact_by_age begin with the workspace.
     workspace = models.ForeignKey(
         Workspace, models.CASCADE, related_name="contacts", db_index=False
     )
@@ -130,8 +130,10 @@ class Contact(models.Model):
                 name="contact_check_pending",
                 condition=Q(check_due_at__isnull=False),
             ),
-            models.Index(fields=["workspace", "-id"], name="contact_newest"),
-            models.Index(fields=["workspace", "-updated_at", "-id"], name="contact_changed"),
+            # Ascending, though pages begin with the newest: they are read backwards, and what is
+            # new is written at the right end, which costs less and packs better.
+            models.Index(fields=["workspace", "id"], name="contact_by_age"),
+            models.Index(fields=["workspace", "updated_at", "id"], name="contact_by_change"),
             models.Index(fields=["workspace", "verdict", "reason"], name="contact_verdict"),
             models.Index(fields=["workspace", "domain"], name="contact_domain"),
             # Nearly all are subscribed: without them it stays small, and an import leaves it be.
