@@ -56,8 +56,10 @@ def measure(contacts: int, events: int, rounds: int) -> Result:
 
     ours, found = timed(lambda: count(shop), rounds)
     naive, expected = timed(lambda: naive_count(shop), max(rounds // 2, 1))
-    if found != expected:
-        raise BenchError(f"the segment has {found} contacts, the naive question {expected}")
+    # Meanwhile opens have become older than the days that are asked for, and none are new.
+    later = count(shop)
+    if not later <= expected <= found:
+        raise BenchError(f"the segment has {found} to {later} contacts, naively {expected}")
     page, _length = timed(page_of(shop), rounds)
     print_table(
         f"{contacts} contacts, {made} events, {found} of them in the segment; medians, warm",
