@@ -8,7 +8,7 @@ from datetime import datetime
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.models import Campaign, Delivery, TestSend
 from apps.mailer.models import Contact
 from apps.mailer.people import Event
 
@@ -44,10 +44,13 @@ def timeline(contact: Contact, before: datetime | None, limit: int) -> Iterator[
 
 
 def erase(contact: Contact) -> None:
-    """Take the person's address out of the ledger; its rows still count.
+    """Take the person's address out of the ledger and of test letters; the rows still count.
 
     What a server said may quote the address.
     """
+    TestSend.objects.filter(
+        campaign__workspace=contact.workspace_id, to__iexact=contact.email
+    ).update(to=ERASED, reply="")
     Delivery.objects.filter(campaign__in=list(_campaigns(contact)), contact=contact.pk).update(
         email=ERASED, reply=""
     )

@@ -43,9 +43,11 @@ def delete_list(*, contact_list: ContactList) -> None:
     files = [job.file for job in contact_list.imports.all()]
     try:
         with transaction.atomic():
+            # Whoever chooses it for a campaign meanwhile waits, and finds it gone.
+            ContactList.objects.select_for_update().filter(pk=contact_list.pk).first()
             Verification.objects.filter(of_import__list=contact_list).update(of_import=None)
             contact_list.delete()
-    except ProtectedError as error:
+    except (IntegrityError, ProtectedError) as error:
         raise Conflict(_("This list is in use.")) from error
     for file in files:
         file.delete(save=False)

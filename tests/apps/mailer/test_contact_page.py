@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
-from apps.campaigns.models import Delivery
+from apps.campaigns.models import Delivery, TestSend
 from apps.mailer import selectors
 from apps.mailer.models import (
     BulkJob,
@@ -219,6 +219,8 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
     Suppression.objects.create(workspace=factories.make_workspace(), email=ann.email,
                                reason="manual")  # fmt: skip
     BulkJob.objects.create(workspace=workspace, action="tag", filter={"search": "ann@example.com"})
+    for to in ("Ann@Example.com", "joann@example.com"):
+        TestSend.objects.create(campaign_id=sent.campaign_id, to=to, reply=f"550 <{to}> unknown")
     wrong = client.post(f"{URL}{ann.pk}/erase/", {"email": "ann@example.org"})
     assert "not the contact" in wrong.text
     assert Contact.objects.filter(pk=ann.pk).exists()
@@ -230,6 +232,10 @@ def test_an_erased_person_leaves_a_hash(client: Client, ann: Contact, owner: Use
     assert Suppression.objects.exclude(workspace=workspace).count() == 1
     kept = Delivery.objects.get(campaign=sent.campaign_id)
     assert (kept.email, kept.reply, kept.status) == ("erased", "", "failed")
+    tests = TestSend.objects.order_by("pk").values_list("to", "reply")
+    assert list(tests) == [
+        ("erased", ""), ("joann@example.com", "550 <joann@example.com> unknown")
+    ]  # fmt: skip
     emails = list(RejectedRow.objects.order_by("number").values_list("email", flat=True))
     assert emails == ["erased", "joann@example.org"]
     cells = list(RejectedRow.objects.order_by("number").values_list("cells", flat=True))
