@@ -21,12 +21,14 @@ def import_forecast(context: dict[str, Any], job: Import) -> dict[str, Any]:
 
 
 @register.inclusion_tag("mailer/_list_checks.html", takes_context=True)
-def list_checks(context: dict[str, Any], contact_list: ContactList) -> dict[str, Any]:
+def list_checks(
+    context: dict[str, Any], contact_list: ContactList, figures: checks.ListFigures | None = None
+) -> dict[str, Any]:
     """How old a list's verdicts are, the button that checks it again, and how far that is."""
     return {
         "request": context["request"],
         "list": contact_list,
-        "checks": checks.list_checks(contact_list),
+        "checks": checks.list_checks(contact_list, figures),
         "months": checks.STALE_MONTHS,
     }
 

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from collections import Counter
-
 from django.contrib import messages
-from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.accounts.http import WorkspaceRequest
-from apps.mailer import selectors
+from apps.mailer import checks, selectors
 from apps.mailer.forms import ListForm
 from apps.mailer.models import Contact, ContactList, Verdict
 from apps.mailer.services import lists as services
@@ -43,24 +40,20 @@ def create(request: WorkspaceRequest) -> HttpResponse:
 def contact_list(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """A list's contacts counted by verdict and by status."""
     shown = get_object_or_404(ContactList, pk=pk, workspace=request.workspace)
-    members = Contact.objects.filter(memberships__list=shown).order_by()
-    by_verdict: Counter[str] = Counter()
-    by_status: Counter[str] = Counter()
-    counts = members.values_list("verdict", "status").annotate(number=Count("pk"))
-    for verdict, status, number in counts:
-        by_verdict[verdict] += number
-        by_status[status] += number
+    figures = checks.list_figures(shown)
     return render(
         request,
         "mailer/list.html",
         {
             "list": shown,
-            "members": by_status.total(),
+            "figures": figures,
             "verdicts": [
-                *((code, label, by_verdict[code]) for code, label in Verdict.choices),
-                ("none", gettext("Not verified yet"), by_verdict[""]),
+                *((code, label, figures.verdicts[code]) for code, label in Verdict.choices),
+                ("none", gettext("Not verified yet"), figures.verdicts[""]),
             ],
-            "statuses": [(code, label, by_status[code]) for code, label in Contact.Status.choices],
+            "statuses": [
+                (code, label, figures.statuses[code]) for code, label in Contact.Status.choices
+            ],
             "imports": shown.imports.order_by("-id")[:5],
         },
     )

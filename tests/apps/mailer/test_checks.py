@@ -16,6 +16,7 @@ from apps.accounts.models import User, Workspace
 from apps.mailer import checks
 from apps.mailer.messages import REASONS, VERDICTS
 from apps.mailer.models import Contact, ContactList, Verdict, Verification
+from apps.mailer.segments.counting import QueryTooSlow
 from apps.mailer.services import reverify, verification
 from apps.mailer.services.reverify import verify_list
 from core.errors import Conflict, InvalidInput
@@ -53,14 +54,40 @@ def finish(run: Verification) -> None:
         busy = verification.validate_batch(run.pk) or to_choose
 
 
+def figures_of(found: checks.ListChecks) -> tuple[int, int, int, int]:
+    figures = found.figures
+    assert figures
+    assert figures.exact
+    return figures.members, figures.stale, figures.never, found.checked
+
+
+def test_a_list_too_large_to_count_is_estimated(
+    client_of: Signs, teammate: User, aged: ContactList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checks._figures
+
+    def slow(shown: ContactList, *, seconds: float | None = None, one_in: int = 1) -> Any:
+        if seconds is not None:
+            raise QueryTooSlow
+        return real(shown, one_in=one_in)
+
+    monkeypatch.setattr(checks, "SAMPLED", 2)
+    monkeypatch.setattr(checks, "_figures", slow)
+    found = checks.list_figures(aged)
+    even = sum(not pk % 2 for pk in aged.contacts.values_list("pk", flat=True))
+    assert (found.exact, found.members) == (False, 2 * even)
+    page = reverse("mailer:list", args=[aged.workspace.slug, aged.pk])
+    assert "an estimate" in client_of(teammate).get(page).text
+
+
 def test_old_verdicts_are_checked_again(aged: ContactList) -> None:
     before = checks.list_checks(aged)
-    assert (before.members, before.stale, before.never, before.checked) == (3, 1, 1, 0)
+    assert figures_of(before) == (3, 1, 1, 0)
     run = verify_list(contact_list=aged, level="full", months=6)
     assert (run.total, run.of_list, run.level) == (0, aged, "full")
     finish(run)
     after = checks.list_checks(aged)
-    assert (after.members, after.stale, after.never, after.checked) == (3, 0, 0, 2)
+    assert figures_of(after) == (3, 0, 0, 2)
     assert after.run
     assert after.run.state == Verification.State.FINISHED
     found = dict(Contact.objects.values_list("email", "reason"))

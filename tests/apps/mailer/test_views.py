@@ -226,7 +226,7 @@ def test_a_list_counts_by_verdict_and_status(client: Client, workspace: Workspac
     factories.make_contact(workspace, to=news, verdict="")
     factories.make_contact(workspace, verdict="risky")
     context = client.get(f"/w/shop/audience/lists/{news.pk}/").context
-    assert context["members"] == 3
+    assert context["figures"].members == 3
     assert {code: number for code, _label, number in context["verdicts"]} == {
         "valid": 0, "risky": 2, "invalid": 0, "unknown": 0, "none": 1,
     }  # fmt: skip
