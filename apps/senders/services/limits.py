@@ -180,7 +180,8 @@ class Limits:
 class Seats:
     """Connections that one worker holds: `renew` now and then, `release` at the end.
 
-    A lease ends what a dead worker held. Without Redis a limited provider has no seats.
+    A lease ends what a dead worker held. Without Redis a limited provider gets no seats; those
+    that are taken already stay, for their connections are open.
     """
 
     def __init__(self, buckets: Buckets, key: str, limit: int | None, wanted: int) -> None:
@@ -188,7 +189,7 @@ class Seats:
         self._key = key
         self._limit = limit
         self._who = uuid.uuid4().hex
-        self.number = wanted
+        self.number = wanted if limit is None else 0
         self._ask(wanted)
 
     def renew(self) -> None:
@@ -212,7 +213,6 @@ class Seats:
             )
         except redis.RedisError as error:
             logger.warning("Connections cannot be counted: %s", error)
-            self.number = 0
 
 
 class Slowed:

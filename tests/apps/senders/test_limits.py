@@ -310,6 +310,19 @@ def test_workers_share_the_connections_of_a_provider(store: redis.Redis, buckets
     assert store.ttl("limits:test:gmail:seats") > 0
 
 
+def test_open_connections_stay_taken_while_redis_is_away(
+    buckets: Buckets, nowhere: Buckets
+) -> None:
+    mine = limited(buckets, by_provider={"gmail": providers.Limits(connections=5)})
+    seats = mine.seats("gmail", 3)
+    seats._buckets = nowhere
+    seats.renew()
+    assert seats.number == 3
+    seats._buckets = buckets
+    seats.renew()
+    assert mine.seats("gmail", 5).number == 2
+
+
 def test_connections_of_a_dead_worker_are_free_again(buckets: Buckets) -> None:
     key = "limits:test:seats"
     assert buckets.seats(key, "dead", 5, 5, 60, now=NOW) == 5
