@@ -70,7 +70,7 @@ def traces(letters: Collection[Letter]) -> dict[Letter, Trace]:
 
 
 # Materialized: the rows are to be looked up by their keys. A letter has no events from before its
-# launch, which spares the months before that.
+# launch, which spares the months before that. Those of the erased cannot be judged again.
 _TRACES = """
     WITH letter AS MATERIALIZED (
         SELECT (pair ->> 0)::bigint AS campaign_id, (pair ->> 1)::bigint AS contact_id
@@ -78,7 +78,8 @@ _TRACES = """
     )
     SELECT row.campaign_id, row.contact_id, campaign.workspace_id, row.variant, row.provider,
            row.status, row.updated_at, row.opened_at, row.clicked_at, contact.id IS NULL,
-           (SELECT json_agg(json_build_array(
+           CASE WHEN contact.id IS NOT NULL THEN (
+            SELECT json_agg(json_build_array(
                        (extract(epoch FROM at) * 1000)::bigint, number,
                        CASE WHEN kind = 'click' THEN link END,
                        agent, COALESCE(host(address), ''), machine))
@@ -88,7 +89,7 @@ _TRACES = """
                     AND event.at >= COALESCE(campaign.launched_at, campaign.created_at)
                                     - interval '1 day'
                     AND event.kind IN ('open', 'click')
-                  ORDER BY at LIMIT %(most)s) AS first)
+                  ORDER BY at LIMIT %(most)s) AS first) END
     FROM letter
     JOIN campaigns_delivery AS row USING (campaign_id, contact_id)
     JOIN campaigns_campaign AS campaign ON campaign.id = row.campaign_id

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from apps.campaigns import links
 from apps.campaigns.models import Campaign, Delivery
@@ -29,11 +31,7 @@ def delivery(workspace) -> Delivery:
 
 
 def sent(row: Delivery, hours_ago: float = 24) -> Delivery:
-    from datetime import timedelta
-
-    from django.utils import timezone
-
-    then = timezone.now() - timedelta(hours=hours_ago)
+    then = timezone.now().replace(microsecond=0) - timedelta(hours=hours_ago)
     Delivery.objects.filter(pk=row.pk).update(updated_at=then)
     Campaign.objects.filter(pk=row.campaign_id).update(
         launched_at=then - timedelta(hours=1), created_at=then - timedelta(hours=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.signals import request_started
 from django.db import close_old_connections
-from django.test import Client
+from django.test import Client, override_settings
 
 from apps.campaigns import letters, links, tokens
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
@@ -34,14 +35,14 @@ class Reply:
         query = path.partition("?")[2]
         asked = {
             "REQUEST_METHOD": method,
-            "PATH_INFO": path.partition("?")[0],
+            "PATH_INFO": path.partition("?")[0].encode().decode("latin-1"),
             "QUERY_STRING": query,
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "80",
             "HTTP_HOST": "127.0.0.1",
             "HTTP_USER_AGENT": BROWSER,
             "REMOTE_ADDR": "198.51.100.7",
-            "wsgi.input": None,
+            "wsgi.input": BytesIO(),
             "wsgi.url_scheme": "http",
             **environ,
         }
@@ -250,34 +251,34 @@ def test_a_launch_publishes_the_links(workspace) -> None:
 
 
 def test_without_valkey_pixels_and_links_still_work(
-    linked: Delivery, settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linked: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get(click_path(linked))
     monkeypatch.setattr(stream, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(stream, "MOST_KEPT", 3)
     port = free_ports(1)[0]
     runtime = Runtime(0, port, 0, 0, 0, 0, "secret", "x", "x")
-    settings.REDIS_URL = runtime.redis_url
-    for path in (click_path(linked), open_path(linked), open_path(linked), open_path(linked)):
-        assert get(path).status in (200, 302)
-    assert stream.kept.lost == 1
-    links.forget()
-    reply = get(click_path(linked))  # from the table
-    assert reply.headers["Location"] == URL
-    # It is back: what was kept goes there, with the moments at which it happened.
-    command = servers.valkey_command(runtime, tmp_path / "valkey")
-    with ExitStack() as running:
-        running.enter_context(servers.running(command, tmp_path / "valkey.log"))
-        servers.wait_for_valkey(runtime)
-        while stream.kept.waiting:
-            pass
-        assert [one.kind for one in noted()] == ["click", "open", "open"]
-        before = noted()
-        get(open_path(linked))
-        assert len(noted()) == 4
-    with ExitStack() as running:  # it starts anew with what it had, and connections are made again
-        running.enter_context(servers.running(command, tmp_path / "valkey.log"))
-        servers.wait_for_valkey(runtime)
-        assert noted()[:3] == before
-        get(open_path(linked))
-        assert len(noted()) == 5
+    with override_settings(REDIS_URL=runtime.redis_url):
+        for path in (click_path(linked), open_path(linked), open_path(linked), open_path(linked)):
+            assert get(path).status in (200, 302)
+        assert stream.kept.lost == 1
+        links.forget()
+        reply = get(click_path(linked))  # from the table
+        assert reply.headers["Location"] == URL
+        # It is back: what was kept goes there, with the moments at which it happened.
+        command = servers.valkey_command(runtime, tmp_path / "valkey")
+        with ExitStack() as running:
+            running.enter_context(servers.running(command, tmp_path / "valkey.log"))
+            servers.wait_for_valkey(runtime)
+            while stream.kept.waiting:
+                pass
+            assert [one.kind for one in noted()] == ["click", "open", "open"]
+            before = noted()
+            get(open_path(linked))
+            assert len(noted()) == 4
+        with ExitStack() as running:  # it starts anew with what it had, and connections are made again
+            running.enter_context(servers.running(command, tmp_path / "valkey.log"))
+            servers.wait_for_valkey(runtime)
+            assert noted()[:3] == before
+            get(open_path(linked))
+            assert len(noted()) == 5
