@@ -82,9 +82,7 @@ def classify(hits: Sequence[Hit], handed_over: float | None) -> list[str]:
         for hit, code in zip(hits, classes, strict=True)
         if code and code not in ON_DELIVERY and not is_image_proxy(hit.agent)
     ]
-    return [
-        known or _by_neighbour(hit, evidence) for hit, known in zip(hits, classes, strict=True)
-    ]
+    return [known or _by_neighbour(hit, evidence) for hit, known in zip(hits, classes, strict=True)]
 
 
 def is_image_proxy(agent: str) -> bool:

@@ -22,9 +22,7 @@ MOST_CAMPAIGNS = 200
 
 def publish(campaign_id: int) -> None:
     """Put a campaign's links where requests look for them."""
-    links = dict(
-        CampaignLink.objects.filter(campaign_id=campaign_id).values_list("number", "url")
-    )
+    links = dict(CampaignLink.objects.filter(campaign_id=campaign_id).values_list("number", "url"))
     if not links:
         return
     key = _key(campaign_id)

@@ -1,4 +1,4 @@
-"""What recipients did with their letters, as far as the ledger keeps it: by people, not machines."""
+"""What people did with their letters, as far as the ledger keeps it; machines do not count."""
 
 from __future__ import annotations
 

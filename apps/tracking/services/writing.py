@@ -82,9 +82,7 @@ def write(beacons: Sequence[Beacon]) -> None:
                 trace.hits[key] = _hit(one)
             classes = trace.judge()
             new += [_row(one, trace, classes[key]) for key, one in fresh.items()]
-            others = {
-                key: code for key, code in trace.classes.items() if classes[key] != code
-            }
+            others = {key: code for key, code in trace.classes.items() if classes[key] != code}
             changed += [(key, classes[key]) for key in others]
             if _taken_for_a_person(trace, [key for key, code in others.items() if not code]):
                 machines.append(letter)

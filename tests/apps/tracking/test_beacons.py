@@ -205,14 +205,19 @@ def test_addresses_survive_byte_for_byte(workspace, url: str) -> None:
     assert reply.headers["Location"] == url
 
 
-@pytest.mark.parametrize("href", ["https://shop.test/?a=1&copy=2&region=eu&lt=3", "https://s.test/?a&b"])
+@pytest.mark.parametrize(
+    "href", ["https://shop.test/?a=1&copy=2&region=eu&lt=3", "https://s.test/?a&b"]
+)
 def test_an_ampersand_that_was_not_escaped_is_no_character(workspace, href: str) -> None:
     campaign = make_campaign(workspace, html=f'<a href="{href}">x</a>')
     assert letters.compiled(campaign).links == (href,)
 
 
 def test_an_address_beyond_ascii_is_written_as_headers_take_it(linked: Delivery) -> None:
-    for number, url in ((2, "https://пример.test/путь"), (3, "https://shop.test/a\r\nSet-Cookie: x")):
+    for number, url in (
+        (2, "https://пример.test/путь"),
+        (3, "https://shop.test/a\r\nSet-Cookie: x"),
+    ):
         CampaignLink.objects.create(campaign_id=linked.campaign_id, number=number, url=url)
     links.publish(linked.campaign_id)
     links.forget()
@@ -276,7 +281,9 @@ def test_without_valkey_pixels_and_links_still_work(
             before = noted()
             get(open_path(linked))
             assert len(noted()) == 4
-        with ExitStack() as running:  # it starts anew with what it had, and connections are made again
+        with (
+            ExitStack() as running
+        ):  # it starts anew with what it had, and connections are made again
             running.enter_context(servers.running(command, tmp_path / "valkey.log"))
             servers.wait_for_valkey(runtime)
             assert noted()[:3] == before

@@ -75,7 +75,10 @@ def check_ledger(row: Delivery) -> None:
     """What the ledger says of people is what the events say; counters and contacts agree."""
     row.refresh_from_db()
     people = Event.objects.filter(
-        campaign_id=row.campaign_id, contact_id=row.contact_id, machine="", kind__in=["open", "click"]
+        campaign_id=row.campaign_id,
+        contact_id=row.contact_id,
+        machine="",
+        kind__in=["open", "click"],
     ).order_by("at")
     first, click = people.first(), people.filter(kind="click").first()
     assert row.opened_at == (first and first.at)
@@ -283,7 +286,12 @@ def test_the_country_where_there_is_a_database(
             return {"198.51.100.7": {"country": {"iso_code": "DE"}}, "::1": {}}.get(address)
 
     monkeypatch.setattr(geo, "_reader", lambda path: Reader())
-    assert [geo.country_of(a) for a in ("198.51.100.7", "::1", "10.0.0.1", "")] == ["DE", "", "", ""]
+    assert [geo.country_of(a) for a in ("198.51.100.7", "::1", "10.0.0.1", "")] == [
+        "DE",
+        "",
+        "",
+        "",
+    ]
     write(request(delivery), request(delivery, seconds=3700, agent=APPLE))
     assert list(Event.objects.order_by("at").values_list("country", flat=True)) == ["DE", ""]
 
@@ -367,8 +375,11 @@ def test_kill_9_loses_and_doubles_nothing(delivery: Delivery) -> None:
     rows = many_letters(delivery.campaign, 600)
     parameters = connection.get_connection_params()
     url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(
-        **{name: quote(str(value), safe="") for name, value in parameters.items() if name in
-           ("user", "password", "host", "port", "dbname")}
+        **{
+            name: quote(str(value), safe="")
+            for name, value in parameters.items()
+            if name in ("user", "password", "host", "port", "dbname")
+        }
     )
     command = [sys.executable, "manage.py", "write_events"]
     environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL}
