@@ -7,7 +7,7 @@ N ?= 2000
 .PHONY: help setup setup-dev up demo services status test check requirements messages \
 	run-celery-worker run-celery-beat stop-celery celery-status celery-purge \
 	bench-send bench-fair bench-prepare bench-scale bench-history \
-	bench-import bench-segments bench-verify chaos
+	bench-import bench-segments bench-track bench-verify chaos
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-segments: setup-dev ## milliseconds to count a segment and to show the con
 
 bench-import: setup-dev ## rows a second beside a plain psycopg importer and openpyxl
 	@exec $(VENV)/python -m benchmarks.imports
+
+bench-track: setup-dev ## pixels and links a second beside an empty application, while the writer is killed
+	@exec $(VENV)/python -m benchmarks.track
 
 bench-verify: setup-dev ## addresses verified a second, and how truly
 	@exec $(VENV)/python -m benchmarks.verify

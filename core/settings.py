@@ -56,6 +56,8 @@ MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
+# A MaxMind database of countries (GeoLite2-Country.mmdb or its like), to know those of opens.
+GEOIP_DATABASE = environment.text("GEOIP_DATABASE")
 # Of a letter that was told to come later: when first, doubling from there.
 SMTP_RETRY_FIRST_SECONDS = environment.number("SMTP_RETRY_FIRST_SECONDS", 300, least=1)
 # The longest wait for any reply; 0 leaves each stage the time of RFC 5321, up to ten minutes.

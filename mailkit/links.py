@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html import unescape
+from html.entities import html5
 
 # Raw blocks are shown as they stand. What an attribute is made of is never tried in a second way
 # (an atomic group), and a tag ends where the next begins: the time stays linear.
@@ -29,10 +30,30 @@ def track_links(html: str, href_of: Callable[[int], str], *, most: int) -> tuple
     def replace(found: re.Match[str]) -> str:
         if found[2] is None or len(targets) == most:
             return found[0]
-        target = unescape(found[2][1:-1]).strip()
+        target = unescaped(found[2][1:-1]).strip()
         if not _HTTP.match(target) or "{{" in target or "{%" in target:
             return found[0]
         targets.append(target)
         return f'{found[1]}"{href_of(len(targets))}"'
 
     return _ANCHOR.sub(replace, html), targets
+
+
+_REFERENCE = re.compile(r"&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[A-Za-z][A-Za-z0-9]*;?)")
+
+
+def unescaped(attribute: str) -> str:
+    """What an attribute's text stands for.
+
+    In an address `&copy=1` is a parameter: a name without its semicolon is no character where `=`
+    or a letter or a digit follows (HTML Standard, 13.2.5.73), which html.unescape leaves out.
+    """
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1].startswith("#"):
+            return unescape(found[0])
+        if not found[1].endswith(";") and found.string[found.end() : found.end() + 1] == "=":
+            return found[0]
+        return html5.get(found[1], found[0])
+
+    return _REFERENCE.sub(replace, attribute)

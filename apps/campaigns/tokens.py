@@ -49,7 +49,7 @@ class LetterTokens:
         return f"{self.ids.decode()}.{self.mac(kind)}"
 
     def link(self, number: int) -> str:
-        """Of a link, counted from 1."""
+        """Of a link, counted from 1; 0 is the one that no person sees, with the pixel's piece."""
         return f"{self.ids.decode()}.{number}.{self.macs[Kind.CLICK + number - 1].decode()}"
 
     def mac(self, kind: Kind) -> str:
@@ -62,7 +62,7 @@ def _cutter(macs: int) -> Struct:
 
 
 def sign(kind: Kind, campaign_id: int, contact_id: int, link: int = 0) -> str:
-    """One token; `link` is the number of a link, counted from 1, for CLICK alone."""
+    """One token; `link` is the number of a link, for CLICK alone."""
     tokens = LetterTokens(campaign_id, contact_id, link)
     return tokens.link(link) if kind == Kind.CLICK else tokens.of(kind)
 
@@ -74,7 +74,7 @@ def read(kind: Kind, token: str) -> tuple[int, int, int] | None:
         return None
     link = int(number[0]) if number and number[0].isdecimal() else 0
     numbers = _unpack(ids)
-    if numbers is None or not (kind != Kind.CLICK or 1 <= link <= MOST_LINKS):
+    if numbers is None or link > MOST_LINKS:
         return None
     # The whole token is compared, so that nothing in it can be written in another way.
     return (*numbers, link) if hmac.compare_digest(token, sign(kind, *numbers, link)) else None

@@ -39,9 +39,9 @@ timeline_sources: list[TimelineSource] = []
 erasers: list[Eraser] = []
 
 
-def register(*, timeline: TimelineSource, eraser: Eraser) -> None:
+def register(*, timeline: TimelineSource | None = None, eraser: Eraser) -> None:
     """Add an app's source and eraser; once, however often it is called."""
-    if timeline not in timeline_sources:
+    if timeline and timeline not in timeline_sources:
         timeline_sources.append(timeline)
     if eraser not in erasers:
         erasers.append(eraser)

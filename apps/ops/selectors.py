@@ -10,6 +10,7 @@ import redis
 from django.conf import settings
 
 from apps.campaigns.services.sending.connections import FORGOTTEN_AFTER_SECONDS, REGISTRY
+from apps.tracking import stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,8 @@ def smtp_processes() -> list[Process]:
             ]
             found.append(Process(str(name), age, tuple(relays)))
     return sorted(found, key=lambda process: process.name)
+
+
+def waiting_events() -> int:
+    """Opens and clicks that are not in the database yet. Raises redis.RedisError."""
+    return stream.waiting()

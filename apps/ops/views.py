@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.campaigns.services.sending.connections import close_idle_everywhere
-from apps.ops.selectors import smtp_processes
+from apps.ops.selectors import smtp_processes, waiting_events
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -38,13 +38,14 @@ def for_staff(view: View) -> View:
 def connections(request: HttpRequest) -> HttpResponse:
     """The SMTP connections of all workers; asked by htmx, the part that moves."""
     try:
-        processes, away = smtp_processes(), False
+        processes, events, away = smtp_processes(), waiting_events(), False
     except redis.RedisError:
-        processes, away = [], True
+        processes, events, away = [], 0, True
     context = {
         "processes": [process for process in processes if process.relays],
         "without": sum(not process.relays for process in processes),
         "open": sum(process.open for process in processes),
+        "events": events,
         "away": away,
     }
     moving = getattr(request, "htmx", False)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.encoding import iri_to_uri
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
+from apps.campaigns import links
+from apps.tracking import beacons
 from apps.tracking.services import recipients
-
-# One transparent pixel (GIF89a).
-PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
 
 # One-click unsubscription (RFC 8058, 3.1) is a POST by the recipient's mail provider, without
@@ -43,27 +40,23 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
-@never_cache
 @require_safe
 def click(request: HttpRequest, token: str) -> HttpResponse:
-    """On to where the letter's link leads. HEAD, which people do not send, counts for nothing."""
-    url = recipients.follow_link(token, count=request.method == "GET")
-    if url is None:
-        response = render(request, "tracking/link_unknown.html", status=404)
-    else:
-        # Not Django's redirect: it would write a valid address in another way.
-        as_stored = url.isascii() and url.isprintable() and " " not in url
-        response = HttpResponse(status=302)
-        response["Location"] = url if as_stored else iri_to_uri(url)
+    """What `beacons.Beacons` leaves over: links that Valkey has forgotten, and those of nobody."""
+    answer = beacons.click(request.META, token, links.find)
+    if answer:
+        return _response(answer)
+    response = render(request, "tracking/link_unknown.html", status=404)
+    add_never_cache_headers(response)
     response["Referrer-Policy"] = "no-referrer"
     response["X-Robots-Tag"] = "noindex"
     return response
 
 
-@never_cache
 @require_safe
 def opened(request: HttpRequest, token: str) -> HttpResponse:
-    """The same picture for every token: whether it is ours is nobody's business."""
-    if request.method == "GET":
-        recipients.note_open(token)
-    return HttpResponse(PIXEL, content_type="image/gif")
+    return _response(beacons.pixel(request.META, token))
+
+
+def _response(answer: beacons.Answer) -> HttpResponse:
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))

@@ -115,7 +115,7 @@ class Stack:
         if only_servers:
             return
         self._collect_static_files()
-        say("starting web, workers, beat and sandbox")
+        say("starting web, workers, beat, writer and sandbox")
         self._started = programs
         for program in programs:
             self._control("startProcess", program.name, False)
@@ -167,6 +167,7 @@ class Stack:
             Program(
                 "beat", servers.Command((*celery, "beat", "--loglevel=info", "--pidfile=")), 30
             ),
+            Program("writer", servers.Command((python, "manage.py", "write_events")), 30),
             Program("web", servers.Command(tuple(web)), 40),
         ]
 

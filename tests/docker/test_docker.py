@@ -64,7 +64,7 @@ def test_there_is_one_worker_for_each_queue_and_one_beat() -> None:
 
 
 def test_the_other_services_run_commands_that_exist() -> None:
-    for name in ("migrate", "sandbox"):
+    for name in ("migrate", "sandbox", "writer"):
         python, manage, command = SERVICES[name]["command"][:3]
         assert (python, manage) == ("python", "manage.py")
         assert command in get_commands()

@@ -1,60 +1,140 @@
-"""What a letter's recipient did with it. Raw: mail programs and scanners open and click too."""
+"""What people did with their letters, as far as the ledger keeps it; machines do not count."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from django.db import connection, transaction
+from django.db import connection
 
 from apps.campaigns.selectors import CLICKED, OPENED
 
-_SETTLED = {
-    OPENED: "Opened, so it was accepted; the server's answer was lost.",
-    CLICKED: "A link in it was followed, so it was accepted; the server's answer was lost.",
-}
+Letter = tuple[int, int]
+
+_SETTLED = "It was opened, so it was accepted; the server's answer was lost."
 
 
-def note_open(campaign_id: int, contact_id: int) -> None:
-    """Remember the first open of a letter; of an unknown one it says that it was accepted."""
-    with transaction.atomic():
-        _mark("opened_at", OPENED, campaign_id, contact_id)
-        _settle(OPENED, campaign_id, contact_id)
+@dataclass(frozen=True, slots=True)
+class Engaged:
+    """When a letter was first opened and clicked in. A click is an open as well: pictures may have
+    been blocked."""
+
+    campaign_id: int
+    contact_id: int
+    opened_at: datetime
+    clicked_at: datetime | None = None
 
 
-def note_click(campaign_id: int, contact_id: int) -> None:
-    """Remember the first click, which is an open as well: pictures may have been blocked."""
-    with transaction.atomic():
-        _mark("opened_at", OPENED, campaign_id, contact_id)
-        _mark("clicked_at", CLICKED, campaign_id, contact_id)
-        _settle(CLICKED, campaign_id, contact_id)
+def note(engaged: Sequence[Engaged]) -> None:
+    """Remember first opens and clicks; what is known already stays. In a transaction."""
+    _mark("opened_at", OPENED, [(*_key(one), one.opened_at) for one in engaged])
+    _mark(
+        "clicked_at", CLICKED, [(*_key(one), one.clicked_at) for one in engaged if one.clicked_at]
+    )
+
+
+def take_back(letters: Collection[Letter]) -> None:
+    """Forget opens and clicks of letters: they turned out to be machines'. In a transaction."""
+    _unmark("opened_at", "opened", OPENED, letters)
+    _unmark("clicked_at", "clicked", CLICKED, letters)
+
+
+def settle_unknown(letters: Collection[Letter]) -> None:
+    """Somebody has these letters, so their servers accepted them.
+
+    `updated_at` stays: it is when the letter was handed over.
+    """
+    if letters:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                {_LETTERS}
+                UPDATE campaigns_delivery AS row
+                SET status = 'sent', token = NULL, fault = '', reply = %(reply)s
+                FROM letter
+                WHERE row.campaign_id = letter.campaign_id AND row.contact_id = letter.contact_id
+                  AND row.status = 'unknown'
+                """,
+                {"letters": _text(letters), "reply": _SETTLED},
+            )
+
+
+def _key(one: Engaged) -> Letter:
+    return one.campaign_id, one.contact_id
+
+
+# Materialized: the planner is to look the rows up by their keys, not to walk through the ledger.
+_LETTERS = """
+    WITH letter AS MATERIALIZED (
+        SELECT (pair ->> 0)::bigint AS campaign_id, (pair ->> 1)::bigint AS contact_id,
+               (pair ->> 2)::timestamptz AS at
+        FROM json_array_elements(%(letters)s::json) AS pair
+    )
+"""
 
 
 def _mark(
-    column: Literal["opened_at", "clicked_at"], counted: str, campaign_id: int, contact_id: int
+    column: Literal["opened_at", "clicked_at"],
+    counted: str,
+    firsts: Sequence[tuple[int, int, datetime]],
 ) -> None:
-    """Set the time once, and count it with the same statement."""
+    """Set the times once, and count them with the same statement."""
+    if not firsts:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH first AS (
-                UPDATE campaigns_delivery SET {column} = now()
-                WHERE campaign_id = %s AND contact_id = %s AND {column} IS NULL
-                RETURNING campaign_id, provider
+            {_LETTERS}, first AS (
+                UPDATE campaigns_delivery AS row SET {column} = letter.at FROM letter
+                WHERE row.campaign_id = letter.campaign_id AND row.contact_id = letter.contact_id
+                  AND row.{column} IS NULL
+                RETURNING row.campaign_id, row.provider
             )
             INSERT INTO campaigns_tally (campaign_id, provider, status, fault, number)
-            SELECT campaign_id, provider, %s, '', 1 FROM first
+            SELECT campaign_id, provider, %(counted)s, '', count(*) FROM first GROUP BY 1, 2
             """,
-            [campaign_id, contact_id, counted],
+            {"letters": _text(firsts), "counted": counted},
         )
 
 
-def _settle(by: str, campaign_id: int, contact_id: int) -> None:
+def _unmark(
+    column: Literal["opened_at", "clicked_at"],
+    newest: Literal["opened", "clicked"],
+    counted: str,
+    letters: Collection[Letter],
+) -> None:
+    """Undo `_mark` and what the ledger's trigger did after it."""
+    if not letters:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            UPDATE campaigns_delivery
-            SET status = 'sent', token = NULL, fault = '', reply = %s, updated_at = now()
-            WHERE campaign_id = %s AND contact_id = %s AND status = 'unknown'
+            f"""
+            {_LETTERS}, was AS MATERIALIZED (
+                SELECT row.campaign_id, row.contact_id, row.provider, row.{column} AS at
+                FROM campaigns_delivery AS row JOIN letter USING (campaign_id, contact_id)
+                WHERE row.{column} IS NOT NULL
+                FOR UPDATE OF row
+            ), undone AS (
+                UPDATE campaigns_delivery AS row SET {column} = NULL FROM was
+                WHERE row.campaign_id = was.campaign_id AND row.contact_id = was.contact_id
+            ), gone AS (
+                SELECT contact_id, array_agg(at) AS times FROM was GROUP BY 1
+            ), forgotten AS (
+                UPDATE campaigns_engagement AS known
+                SET {newest} = ARRAY(
+                    SELECT at FROM unnest(known.{newest}) AS at
+                    WHERE at <> ALL(gone.times) ORDER BY at DESC)
+                FROM gone WHERE known.contact_id = gone.contact_id
+            )
+            INSERT INTO campaigns_tally (campaign_id, provider, status, fault, number)
+            SELECT campaign_id, provider, %(counted)s, '', -count(*) FROM was GROUP BY 1, 2
             """,
-            [_SETTLED[by], campaign_id, contact_id],
+            {"letters": _text(letters), "counted": counted},
         )
+
+
+def _text(rows: Collection[Letter] | Sequence[tuple[int, int, datetime]]) -> str:
+    return json.dumps([[*row[:2], *map(str, row[2:])] for row in rows])

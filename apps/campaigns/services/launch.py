@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.campaigns import bounces, letters, selectors
+from apps.campaigns import bounces, letters, links, selectors
 from apps.campaigns.models import Campaign, CampaignLink
 from apps.campaigns.services import notices, partitions
 from apps.campaigns.services.ledger import audience, endings
@@ -169,14 +169,15 @@ def _prepare(campaign_id: int) -> bool:
 
 def _fix_links(campaign: Campaign) -> None:
     """Write down where the tracked links lead, for good."""
-    links = letters.compiled(campaign).links
+    urls = letters.compiled(campaign).links
     CampaignLink.objects.bulk_create(
         [
             CampaignLink(campaign=campaign, number=number, url=url)
-            for number, url in enumerate(links, start=1)
+            for number, url in enumerate(urls, start=1)
         ],
         ignore_conflicts=True,
     )
+    transaction.on_commit(lambda: links.publish(campaign.pk))
 
 
 def pause_campaign(*, campaign: Campaign, reason: str = "") -> None:

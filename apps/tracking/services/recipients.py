@@ -1,4 +1,4 @@
-"""What the links in a letter do: unsubscribing, opens and clicks."""
+"""What the unsubscribe links in letters do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from apps.campaigns import tokens
-from apps.campaigns.models import Campaign, CampaignLink, Delivery
-from apps.campaigns.services import engagement
+from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services.ledger import endings
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact
@@ -52,27 +51,3 @@ def unsubscribe(*, recipient: Recipient) -> None:
 def resubscribe(*, recipient: Recipient) -> None:
     """Undo a mistaken click."""
     contacts.resubscribe(contact=recipient.contact)
-
-
-def follow_link(token: str, *, count: bool) -> str | None:
-    """Where a tracked link leads, as it was compiled; None for a token that is not ours.
-
-    The address comes from the campaign alone: nothing that a request says can change it. A click
-    counts unless it is a mere HEAD.
-    """
-    ids = tokens.read(Kind.CLICK, token)
-    if ids is None:
-        return None
-    campaign_id, contact_id, number = ids
-    link = CampaignLink.objects.filter(campaign_id=campaign_id, number=number).first()
-    if link is None:
-        return None
-    if count:
-        engagement.note_click(campaign_id, contact_id)
-    return link.url
-
-
-def note_open(token: str) -> None:
-    """Count an open; what is not ours is nothing."""
-    if ids := tokens.read(Kind.OPEN, token):
-        engagement.note_open(*ids[:2])

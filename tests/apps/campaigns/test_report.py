@@ -18,12 +18,13 @@ from django.utils.translation import gettext_lazy
 from apps.accounts.models import Membership, User, Workspace
 from apps.campaigns import messages, selectors, tasks
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services import campaigns, engagement, launch, monitoring, retry
+from apps.campaigns.services import campaigns, launch, monitoring, retry
 from apps.campaigns.services.ledger import audience, endings
 from apps.mailer.models import ContactList
 from apps.senders.models import Relay
 from core.errors import Conflict
 from mailkit.smtp import faults
+from tests.support import engagement
 from tests.support.concurrency import in_thread
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_list
 

@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Tally
-from apps.campaigns.services import engagement, retry, tally
+from apps.campaigns.services import retry, tally
 from apps.campaigns.services.ledger import audience, claims, endings, leases, queueing, results
 from apps.campaigns.services.ledger.results import Result
+from tests.support import engagement
 from tests.support.concurrency import in_thread, own_database_url
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_list
 
@@ -126,6 +127,10 @@ def test_the_tally_is_the_count_at_every_step(workspace: Workspace) -> None:
         def engage(self, which: int, click: bool) -> None:
             note = engagement.note_click if click else engagement.note_open
             note(self.campaign.pk, self.contacts[which])
+
+        @rule(which=st.integers(0, 7))
+        def take_back(self, which: int) -> None:
+            engagement.take_back(self.campaign.pk, self.contacts[which])
 
         @rule(
             which=st.integers(0, 7),

@@ -13,13 +13,14 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Engagement
-from apps.campaigns.services import campaigns, engagement, launch
+from apps.campaigns.services import campaigns, launch
 from apps.campaigns.services.ledger import audience
 from apps.campaigns.targets import Targets
 from apps.mailer.models import Contact, ContactField, ContactList, Segment
 from apps.mailer.services import lists
 from apps.mailer.services.segments import create_segment
 from core.errors import Conflict, InvalidInput
+from tests.support import engagement
 from tests.support.factories import (
     make_campaign,
     make_contact,

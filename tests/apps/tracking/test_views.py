@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 
 import pytest
 from django.test import Client
 
 from apps.accounts.models import User, Workspace
-from apps.campaigns import selectors, tokens
-from apps.campaigns.models import Campaign, CampaignLink, Delivery
+from apps.campaigns import tokens
+from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact, Import, Suppression
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_list
@@ -158,104 +157,3 @@ def test_a_token_that_is_not_ours_gets_a_helpful_page(
             assert "unsubscribe link from the letter" in response.content.decode()
     contact.refresh_from_db()
     assert contact.status == Contact.Status.SUBSCRIBED
-
-
-URL = "https://shop.test/a%20b?q=%7B1%7D&x=[1]|{2}~#top"
-
-
-@pytest.fixture
-def sent(letter: tuple[Campaign, Contact, str]) -> tuple[Campaign, Contact]:
-    campaign, contact, _ = letter
-    Delivery.objects.update(status="sent")
-    for number, url in ((1, URL), (2, "https://пример.test/путь")):
-        CampaignLink.objects.create(campaign=campaign, number=number, url=url)
-    return campaign, contact
-
-
-def test_a_click_leads_on_and_counts_once(sent: tuple[Campaign, Contact]) -> None:
-    campaign, contact = sent
-    path = f"/c/{tokens.sign(Kind.CLICK, campaign.pk, contact.pk, 1)}"
-    head = Client().head(path)
-    assert (head.status_code, head["Location"]) == (302, URL)
-    assert Delivery.objects.get().clicked_at is None
-    client = Client(enforce_csrf_checks=True)
-    response = client.get(path + "?url=https://evil.test/", headers={"host": "127.0.0.1"})
-    assert (response.status_code, response["Location"]) == (302, URL)
-    assert not response.cookies
-    assert "no-store" in response["Cache-Control"]
-    first = Delivery.objects.get()
-    assert first.clicked_at is not None
-    assert first.opened_at is not None
-    client.get(path)
-    assert Delivery.objects.get().clicked_at == first.clicked_at
-    found = selectors.tallied(campaign)
-    assert (found.opens, found.clicks) == (1, 1)
-    assert Client().post(path).status_code == 405
-
-
-def test_an_address_beyond_ascii_is_written_as_headers_take_it(
-    sent: tuple[Campaign, Contact],
-) -> None:
-    campaign, contact = sent
-    response = Client().get(f"/c/{tokens.sign(Kind.CLICK, campaign.pk, contact.pk, 2)}")
-    assert response["Location"].isascii()
-    assert response["Location"].endswith("/%D0%BF%D1%83%D1%82%D1%8C")
-
-
-def test_links_that_are_not_ours_lead_nowhere(sent: tuple[Campaign, Contact]) -> None:
-    campaign, contact = sent
-    good = tokens.sign(Kind.CLICK, campaign.pk, contact.pk, 1)
-    for bad in (
-        good[:-1],
-        good + "A",
-        "test",
-        "%00",
-        tokens.sign(Kind.CLICK, campaign.pk, contact.pk, 3),
-        tokens.sign(Kind.OPEN, campaign.pk, contact.pk, 1),
-        tokens.sign(Kind.CLICK, 10**9, contact.pk, 1),
-    ):
-        response = Client().get(f"/c/{bad}")
-        assert response.status_code == 404, bad
-        assert "This link does not work" in response.content.decode()
-        assert not response.cookies
-    assert Delivery.objects.get().clicked_at is None
-
-
-def test_the_pixel_is_one_picture_for_everybody(sent: tuple[Campaign, Contact]) -> None:
-    campaign, contact = sent
-    path = f"/o/{tokens.sign(Kind.OPEN, campaign.pk, contact.pk)}.gif"
-    assert Client().head(path).status_code == 200
-    assert Delivery.objects.get().opened_at is None
-    answers = [Client().get(path), Client().get("/o/test.gif"), Client().get(path)]
-    for response in answers:
-        assert response.status_code == 200
-        assert response["Content-Type"] == "image/gif"
-        assert response.content == answers[0].content
-        assert response.content.startswith(b"GIF89a")
-        assert "no-store" in response["Cache-Control"]
-        assert not response.cookies
-    assert Delivery.objects.get().opened_at is not None
-    assert selectors.tallied(campaign).opens == 1
-
-
-@pytest.mark.parametrize("path", ["c", "o"])
-def test_whoever_opens_an_unknown_letter_was_sent_it(
-    sent: tuple[Campaign, Contact], path: str
-) -> None:
-    campaign, contact = sent
-    Delivery.objects.update(status="unknown", fault="network", token=uuid.uuid4())
-    kind, end = (Kind.CLICK, "") if path == "c" else (Kind.OPEN, ".gif")
-    Client().get(f"/{path}/{tokens.sign(kind, campaign.pk, contact.pk, int(path == 'c'))}{end}")
-    row = Delivery.objects.get()
-    assert (row.status, row.fault, row.token) == ("sent", "", None)
-    assert "accepted" in row.reply
-    assert selectors.status_counts(campaign)["unknown"] == 0
-
-
-@pytest.mark.parametrize("status", ["deferred", "failed", "suppressed", "sent"])
-def test_an_open_says_nothing_else_of_a_status(sent: tuple[Campaign, Contact], status: str) -> None:
-    campaign, contact = sent
-    Delivery.objects.update(status=status, reply="as it was")
-    Client().get(f"/o/{tokens.sign(Kind.OPEN, campaign.pk, contact.pk)}.gif")
-    row = Delivery.objects.get()
-    assert (row.status, row.reply) == (status, "as it was")

@@ -1,0 +1,301 @@
+"""`make bench-track`: requests a second for pixels and links beside an empty WSGI application.
+
+ROUNDS (5) of SECONDS (5) each, CONNECTIONS of the client (16), LETTERS (20,000). The process that
+writes events is killed in every round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+
+from benchmarks import support
+from benchmarks.support import BenchError, Result, median
+from core.local.runtime import BASE_DIR, free_ports
+from core.local.servers import die_with_parent
+
+OF_EMPTY = 0.5
+LINKS = 5
+DRAIN_SECONDS = 300
+ANSWER_SECONDS = 60
+AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
+_LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
+
+
+def empty(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """As little as a WSGI application can do."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+    return ()
+
+
+def main() -> int:
+    rounds = support.number("ROUNDS", 5)
+    seconds = support.number("SECONDS", 5)
+    letters = support.number("LETTERS", 20_000)
+    connections = support.number("CONNECTIONS", 16)
+    with support.running_service(only_servers=True):
+        line, bars = measure(rounds, seconds, letters, connections)
+    return support.verdict(line, bars)
+
+
+def measure(rounds: int, seconds: int, letters: int, connections: int) -> Result:
+    from apps.tracking import stream
+    from core.cli import print_table
+
+    requests = _requests(letters)
+    rates: dict[str, list[float]] = {"ours": [], "empty": []}
+    rows = []
+    answered = 0
+    with (
+        _serving("core.wsgi") as ours,
+        _serving("benchmarks.track:empty") as nothing,
+        _Writer() as writer,
+    ):
+        for port in (ours, nothing):  # each worker process has its imports and caches then
+            answered += _load(port, requests, connections, 1).good * (port == ours)
+        for turn in range(rounds):
+            support.say(f"round {turn + 1} of {rounds}")
+            with writer.killed_after(seconds / 2):
+                load = _load(ours, requests, connections, seconds)
+            answered += load.good
+            rates["ours"].append(load.good / seconds)
+            waiting = stream.waiting()
+            _wait_until_written()
+            rates["empty"].append(_load(nothing, requests, connections, seconds).good / seconds)
+            shown = [f"{rates[name][-1]:.0f}" for name in rates]
+            rows.append((turn + 1, *shown, waiting, load.failed))
+        _wait_until_written()
+        kills = writer.kills
+    events = _events()
+    titles = ("round", "ours", "empty", "events waiting at its end", "failed")
+    print_table("Requests a second", titles, rows)
+    support.say(f"{answered} requests answered, {events} events, {kills} kills of the writer")
+    return judge(median(rates["ours"]), median(rates["empty"]), answered, events)
+
+
+def judge(ours: float, nothing: float, answered: int, events: int) -> Result:
+    ratio, lost = support.ratio(ours, nothing), max(answered - events, 0)
+    bars = {
+        f"{OF_EMPTY} of an empty application": ratio >= OF_EMPTY,
+        "no event lost": lost == 0,
+        "no event doubled": events <= answered,
+    }
+    return f"bench-track: ours {ours:.0f} empty {nothing:.0f} ratio {ratio:.2f} lost {lost}", bars
+
+
+# The letters, and who asks for them.
+
+
+def _requests(letters: int) -> Iterator[bytes]:
+    """A campaign's pixels and links in turns, over and over, as the bytes of requests."""
+    from django.db import connection
+
+    from apps.accounts.models import Workspace
+    from apps.campaigns import links
+    from apps.campaigns.models import Campaign, CampaignLink
+    from apps.campaigns.services.partitions import ensure_partition
+    from apps.campaigns.tokens import Kind, LetterTokens
+    from apps.tracking.services.partitions import ensure_next_months
+
+    ensure_next_months()
+    workspace = Workspace.objects.create(name="Shop", slug="shop")
+    campaign = Campaign.objects.create(
+        workspace=workspace, name="Bench", state=Campaign.State.SENDING
+    )
+    ensure_partition(campaign.pk)
+    CampaignLink.objects.bulk_create(
+        CampaignLink(campaign=campaign, number=number, url=f"https://books.example/{number}?a=b")
+        for number in range(1, LINKS + 1)
+    )
+    links.publish(campaign.pk)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO campaigns_delivery (campaign_id, contact_id, email, status, updated_at) "
+            "SELECT %s, n, n || '@books.example', 'sent', now() - interval '1 day' "
+            "FROM generate_series(1, %s) AS n",
+            [campaign.pk, letters],
+        )
+        cursor.execute("VACUUM ANALYZE campaigns_delivery")
+    made = []
+    for contact in range(1, letters + 1):
+        signed = LetterTokens(campaign.pk, contact, LINKS)
+        pixel, link = signed.of(Kind.OPEN), signed.link(contact % LINKS + 1)
+        made += [_request(f"/o/{pixel}.gif"), _request(f"/c/{link}")]
+    return itertools.cycle(made)
+
+
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\n\r\n".encode()
+
+
+def _wait_until_written() -> None:
+    from apps.tracking import stream
+
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while stream.waiting():
+        if time.monotonic() > deadline:
+            raise BenchError(f"{stream.waiting()} events are not written")
+        time.sleep(0.2)
+
+
+def _events() -> int:
+    from apps.tracking.models import Event
+
+    return Event.objects.count()
+
+
+# The servers.
+
+
+@contextlib.contextmanager
+def _serving(application: str) -> Iterator[int]:
+    """gunicorn as the product runs it; its port."""
+    port = free_ports(1)[0]
+    command = [
+        sys.executable, "-m", "gunicorn", application, "--config", "python:core.gunicorn",
+        "--log-level", "warning",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=BASE_DIR,
+        env={**os.environ, "WEB_PORT": str(port)},
+        preexec_fn=die_with_parent,
+    )
+    try:
+        support._wait_for_port(port, 60)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class _Writer:
+    """`manage.py write_events`, killed now and then, and started again."""
+
+    def __init__(self) -> None:
+        self.kills = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> _Writer:
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)
+
+    @contextlib.contextmanager
+    def killed_after(self, seconds: float) -> Iterator[None]:
+        timer = threading.Timer(seconds, self._kill)
+        timer.start()
+        yield
+        timer.join()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "manage.py", "write_events"],
+            cwd=BASE_DIR,
+            preexec_fn=die_with_parent,
+        )
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self.kills += 1
+        self._start()
+
+
+# The client.
+
+
+@dataclass(slots=True)
+class _Load:
+    good: int = 0
+    failed: int = 0
+    over: bool = False
+    closed: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+def _load(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> _Load:
+    """Ask as fast as the server answers, one request a connection at a time, kept alive.
+
+    Whoever was asked when the time is over is waited for, so that each request has its answer.
+    """
+    load = _Load()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_drive(load, port, requests, connections, seconds))
+    return load
+
+
+async def _drive(
+    load: _Load, port: int, requests: Iterator[bytes], connections: int, seconds: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    for _number in range(connections):
+        load.closed.append(loop.create_future())
+        client = _Client(load, requests, load.closed[-1])
+        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
+    await asyncio.sleep(seconds)
+    load.over = True
+    _closed, left = await asyncio.wait(load.closed, timeout=ANSWER_SECONDS)
+    load.failed += len(left)
+
+
+class _Client(asyncio.Protocol):
+    def __init__(
+        self, load: _Load, requests: Iterator[bytes], closed: asyncio.Future[None]
+    ) -> None:
+        self._load, self._requests, self._closed = load, requests, closed
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ask()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = _LENGTH.search(self._buffer, 0, end)
+        if length is None:
+            raise BenchError(f"an answer without a length: {self._buffer[:200]!r}")
+        if len(self._buffer) < end + 4 + int(length[1]):
+            return
+        if self._buffer[9:12] in (b"200", b"302"):
+            self._load.good += 1
+        else:
+            self._load.failed += 1
+        self._buffer = b""
+        if self._load.over:
+            self._transport.close()
+        else:
+            self._ask()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._load.over:
+            self._load.failed += 1
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _ask(self) -> None:
+        self._transport.write(next(self._requests))
+
+
+if __name__ == "__main__":
+    sys.exit(support.run(main))
