@@ -51,6 +51,8 @@ SANDBOX_DNS_PORT = environment.number("SANDBOX_DNS_PORT", _runtime.dns_port if _
 SANDBOX_DOMAIN = "sandbox.test"
 SANDBOX_GREYLIST_SECONDS = environment.number("SANDBOX_GREYLIST_SECONDS", 60)
 
+# The domain whose mail comes to our own receiver; empty where none does.
+INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
 # The name by which this machine greets other mail servers (EHLO) and the sender of probes.
 MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
