@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from apps.campaigns import tokens
+from apps.campaigns.letters import UNSUBSCRIBE_BY_MAIL
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
 from apps.campaigns.services import engagement
 from apps.campaigns.services.ledger import endings
@@ -28,10 +29,22 @@ class Recipient:
 def read_token(token: str) -> Recipient | None:
     """None for a token that is not ours, or whose contact has been erased."""
     ids = tokens.read(Kind.UNSUBSCRIBE, token)
-    if ids is None:
+    return _recipient(*ids[:2]) if ids else None
+
+
+def read_address(local: str) -> Recipient | None:
+    """Who the left side of an address of List-Unsubscribe belongs to, `unsubscribe+<token>`."""
+    prefix, token = local[: len(UNSUBSCRIBE_BY_MAIL)], local[len(UNSUBSCRIBE_BY_MAIL) :]
+    if prefix.lower() != UNSUBSCRIBE_BY_MAIL:
         return None
-    campaign_id, contact_id, _link = ids
-    campaign = Campaign.objects.filter(pk=campaign_id).select_related("workspace").first()
+    ids = tokens.read_in_address(Kind.UNSUBSCRIBE, token)
+    return _recipient(*ids) if ids else None
+
+
+def _recipient(campaign_id: int, contact_id: int) -> Recipient | None:
+    campaign = (
+        Campaign.objects.filter(pk=campaign_id).select_related("workspace", "created_by").first()
+    )
     contact = Contact.objects.filter(pk=contact_id).select_related("workspace").first()
     if not campaign or not contact or campaign.workspace_id != contact.workspace_id:
         return None
