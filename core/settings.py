@@ -51,12 +51,12 @@ SANDBOX_DNS_PORT = environment.number("SANDBOX_DNS_PORT", _runtime.dns_port if _
 SANDBOX_DOMAIN = "sandbox.test"
 SANDBOX_GREYLIST_SECONDS = environment.number("SANDBOX_GREYLIST_SECONDS", 60)
 
-# The domain whose mail comes to our own receiver; empty where none does.
-INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
 # The name by which this machine greets other mail servers (EHLO) and the sender of probes.
 MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
+# Where mail to us comes in: the domain whose MX leads to the receiver; empty where none does.
+INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
 # Of a letter that was told to come later: when first, doubling from there.
 SMTP_RETRY_FIRST_SECONDS = environment.number("SMTP_RETRY_FIRST_SECONDS", 300, least=1)

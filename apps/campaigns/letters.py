@@ -29,8 +29,6 @@ from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
-# What comes before the token in an address that takes a no.
-UNSUBSCRIBE_BY_MAIL = "unsubscribe+"
 # What Gmail's feedback loop knows mail of this program by, in 5 to 15 characters.
 SENDER_ID = "vashsender"
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
@@ -104,8 +102,8 @@ class CompiledCampaign:
             urls = []
         recipient = Recipient(email, message_id, unsubscribe, values, urls)
         if self.inbound:
-            token = signed.in_address(Kind.UNSUBSCRIBE)
-            recipient.unsubscribe_email = f"{UNSUBSCRIBE_BY_MAIL}{token}@{self.inbound}"
+            local = tokens.local_part(tokens.UNSUBSCRIBE_BY_MAIL, self.campaign_id, contact_id)
+            recipient.unsubscribe_email = f"{local}@{self.inbound}"
         return _made(self.tracked, recipient, date)
 
     def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> WireMessage:

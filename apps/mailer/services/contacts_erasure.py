@@ -10,8 +10,8 @@ from django.db.models.functions import Cast
 
 from apps.mailer import people, selectors
 from apps.mailer.models import BulkJob, Contact, Import, RejectedRow, Suppression
-from apps.mailer.services import bulk, imports, signup_forms
 from apps.mailer.selectors.consent import consents_of
+from apps.mailer.services import bulk, imports, signup_forms
 from core.secrets import keyed_hash
 
 # Stands in place of the address in rows that are kept for their numbers.

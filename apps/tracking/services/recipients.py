@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from apps.campaigns import tokens
-from apps.campaigns.letters import UNSUBSCRIBE_BY_MAIL
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
 from apps.campaigns.services import engagement
 from apps.campaigns.services.ledger import endings
@@ -34,11 +33,10 @@ def read_token(token: str) -> Recipient | None:
 
 def read_address(local: str) -> Recipient | None:
     """Who the left side of an address of List-Unsubscribe belongs to, `unsubscribe+<token>`."""
-    prefix, token = local[: len(UNSUBSCRIBE_BY_MAIL)], local[len(UNSUBSCRIBE_BY_MAIL) :]
-    if prefix.lower() != UNSUBSCRIBE_BY_MAIL:
+    found = tokens.read_local_part(local)
+    if found is None or found[0] != tokens.UNSUBSCRIBE_BY_MAIL:
         return None
-    ids = tokens.read_in_address(Kind.UNSUBSCRIBE, token)
-    return _recipient(*ids) if ids else None
+    return _recipient(*found[1:])
 
 
 def _recipient(campaign_id: int, contact_id: int) -> Recipient | None:

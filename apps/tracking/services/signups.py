@@ -47,7 +47,7 @@ def is_fresh(form: SignupForm, given: str) -> bool:
         key, at = signing.loads(given, salt=_SALT)
     except (signing.BadSignature, ValueError, TypeError):
         return False
-    return key == form.key and LEAST_SECONDS <= time.time() - at <= MOST_SECONDS
+    return bool(key == form.key and LEAST_SECONDS <= time.time() - at <= MOST_SECONDS)
 
 
 def too_many_from(address: str | None) -> bool:

@@ -12,9 +12,7 @@ from apps.campaigns.tokens import (
     MOST_LINKS,
     Kind,
     LetterTokens,
-    in_address,
     read,
-    read_in_address,
     sign,
 )
 
@@ -147,28 +145,3 @@ def test_tokens_are_bound_to_the_secret(settings: LazySettings) -> None:
     settings.SECRET_KEY = "another" * 10
     assert read(Kind.OPEN, token) is None
     assert sign(Kind.OPEN, 3, 4) != token
-
-
-@given(IDS, IDS)
-def test_a_token_in_an_address_survives_another_case(campaign: int, contact: int) -> None:
-    token = in_address(Kind.UNSUBSCRIBE, campaign, contact)
-    for written in (token, token.upper(), token.title()):
-        assert read_in_address(Kind.UNSUBSCRIBE, written) == (campaign, contact)
-    assert len(in_address(Kind.UNSUBSCRIBE, 2**40, 2**40)) + len("unsubscribe+") <= 64
-    assert read_in_address(Kind.OPEN, token) is None
-    assert read(Kind.UNSUBSCRIBE, token) is None
-
-
-@given(st.integers(0, 41), st.sampled_from("0123456789abcdef"))
-def test_an_altered_token_in_an_address_is_nobodys(place: int, digit: str) -> None:
-    token = in_address(Kind.UNSUBSCRIBE, 70000, 12345678)
-    altered = token[:place] + digit + token[place + 1 :]
-    found = read_in_address(Kind.UNSUBSCRIBE, altered)
-    assert (found is not None) == (altered == token)
-
-
-@pytest.mark.parametrize(
-    "bad", ["", "x", "00", "0" * 26, "٣" * 30, "f" * 61, "f" * 60, "ab\n" * 10]
-)
-def test_what_is_no_token_in_an_address(bad: str) -> None:
-    assert read_in_address(Kind.UNSUBSCRIBE, bad) is None
