@@ -10,12 +10,33 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext, gettext_lazy
 
 from apps.accounts.models import Workspace
+from apps.mailer.forms import input_of
 from apps.mailer.models import ContactField, ContactList, SignupForm
 from apps.mailer.services.signup_forms import Content
 from mailkit.addresses import Fault, parse_address
+from mailkit.imports.rows import MAX_VALUE
 from mailkit.rfc2047 import CONTROL
 
 NAMES = {"first_name": gettext_lazy("First name"), "last_name": gettext_lazy("Last name")}
+_AUTOCOMPLETE = {"first_name": "given-name", "last_name": "family-name"}
+
+
+def fields_asked(form: SignupForm) -> dict[str, forms.Field]:
+    """The inputs of a form beside the address, by key; fields deleted since are left out."""
+    custom = {
+        one.key: one
+        for one in ContactField.objects.filter(workspace=form.workspace_id, key__in=form.fields)
+    }
+    found: dict[str, forms.Field] = {}
+    for key in form.fields:
+        if key in NAMES:
+            widget = forms.TextInput(attrs={"autocomplete": _AUTOCOMPLETE[key]})
+            found[key] = forms.CharField(
+                label=NAMES[key], required=False, max_length=MAX_VALUE, widget=widget
+            )
+        elif key in custom:
+            found[key] = input_of(custom[key], "")
+    return found
 
 
 class SignupFormEditor(forms.Form):

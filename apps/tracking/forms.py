@@ -11,15 +11,12 @@ from django.forms import BoundField
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from apps.mailer.forms import input_of, text_of
-from apps.mailer.models import ContactField, ContactList, LeavingReason, SignupForm
-from apps.mailer.signup_form_forms import NAMES
+from apps.mailer.forms import text_of
+from apps.mailer.models import ContactList, LeavingReason, SignupForm
+from apps.mailer.signup_form_forms import fields_asked
 from apps.tracking.services import preferences
 from apps.tracking.services.recipients import Recipient
 from mailkit.addresses import Address, Fault, parse_address
-from mailkit.imports.rows import MAX_VALUE
-
-AUTOCOMPLETE = {"first_name": "given-name", "last_name": "family-name"}
 
 
 class PreferencesForm(forms.Form):
@@ -77,23 +74,9 @@ class PublicSignup(forms.Form):
 
     def __init__(self, data: Any = None, *, form: SignupForm, initial: Any = None) -> None:
         super().__init__(data, initial=initial)
-        custom = {
-            one.key: one
-            for one in ContactField.objects.filter(workspace=form.workspace_id, key__in=form.fields)
-        }
-        self.asked = []
-        for key in form.fields:
-            if key in NAMES:
-                field: forms.Field = forms.CharField(
-                    label=NAMES[key], required=False, max_length=MAX_VALUE
-                )
-                field.widget.attrs["autocomplete"] = AUTOCOMPLETE[key]
-            elif key in custom:
-                field = input_of(custom[key], "")
-            else:
-                continue
-            self.fields[f"field_{key}"] = field
-            self.asked.append(key)
+        asked = fields_asked(form)
+        self.asked = list(asked)
+        self.fields.update({f"field_{key}": field for key, field in asked.items()})
 
     def entries(self) -> Iterator[BoundField]:
         return (self[f"field_{key}"] for key in self.asked)

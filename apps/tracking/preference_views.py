@@ -29,7 +29,8 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     recipient = recipients.read_token(token)
     if recipient is None:
         return private(render(request, "tracking/unsubscribe_unknown.html", status=404))
-    with translation.override(preferences.language_of(recipient)):
+    language = preferences.language_of(recipient) or translation.get_language()
+    with translation.override(language):
         context = _act(request, recipient) if request.method == "POST" else {"state": "ask"}
         page = _page(recipient, context)
         response = render(request, "tracking/unsubscribe.html", page)

@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
-from apps.mailer.models import ContactField, ContactList, LeavingReason, SignupForm
+from apps.mailer.models import ContactList, LeavingReason, SignupForm
 from apps.mailer.selectors import consent
 from apps.mailer.services import signup_forms as services
-from apps.mailer.signup_form_forms import NAMES, SignupFormEditor
+from apps.mailer.signup_form_forms import SignupFormEditor, fields_asked
 from core.errors import Conflict
 
 
@@ -74,10 +74,12 @@ def signup_form(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 def _snippet(form: SignupForm, url: str) -> str:
     """HTML for any page: it needs no script of ours."""
-    custom = ContactField.objects.filter(workspace=form.workspace_id, key__in=form.fields)
-    labels = {**NAMES, **dict(custom.values_list("key", "label"))}
     with translation.override(form.language):
-        asked = [(key, str(labels[key])) for key in form.fields if key in labels]
+        fields = fields_asked(form)
+        asked = [
+            (field.label, field.widget.render(f"field_{key}", None))
+            for key, field in fields.items()
+        ]
         context = {"form": form, "url": url, "asked": asked}
         return render_to_string("mailer/signup_snippet.html", context).strip()
 

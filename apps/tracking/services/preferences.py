@@ -53,11 +53,12 @@ def give_reason(*, recipient: Recipient, reason: str, comment: str) -> None:
 
 
 def language_of(recipient: Recipient) -> str:
-    """The contact's own language where a field tells it, else that of the letter's author."""
+    """The contact's own language where a field tells it, else that of the letter's author; "" where
+    neither is known."""
     known = dict(settings.LANGUAGES)
     for key in ("language", "lang", "locale"):
         language = str(recipient.contact.fields.get(key, "")).strip().lower()[:2]
         if language in known:
             return language
     author = recipient.campaign.created_by
-    return author.language if author and author.language in known else settings.LANGUAGE_CODE
+    return author.language if author and author.language in known else ""
