@@ -55,6 +55,8 @@ SANDBOX_GREYLIST_SECONDS = environment.number("SANDBOX_GREYLIST_SECONDS", 60)
 MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
+# Where mail to us comes in: the domain whose MX leads to the receiver; empty where none does.
+INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
 # A MaxMind database of countries (GeoLite2-Country.mmdb or its like), to know those of opens.
 GEOIP_DATABASE = environment.text("GEOIP_DATABASE")

@@ -46,18 +46,23 @@ _SIGNED = (
 
 # What compose writes into the headers as it stands.
 _PLAIN_ADDRESS = re.compile(r"[!-;=?-~]{1,66}@[!-;=?-~]{1,190}")
+_WAYS_OUT_ON_A_LINE = 78 - len("List-Unsubscribe: ")
 _PLAIN_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 
 
 @dataclass(slots=True)
 class Recipient:
-    """What differs between two letters. `plain` are the values of the letter's plain fields."""
+    """What differs between two letters. `plain` are the values of the letter's plain fields.
+
+    `unsubscribe_email` is an address that takes a no, empty for none.
+    """
 
     to: str
     message_id: str
     unsubscribe_url: str
     values: Mapping[str, object]
     plain: Sequence[bytes] = ()
+    unsubscribe_email: str = ""
 
 
 def choose_encoding(source: str) -> Encoding:
@@ -169,7 +174,7 @@ class CompiledLetter:
         if not self._list_unsubscribe:
             return ()
         return (
-            ("List-Unsubscribe", f"<{recipient.unsubscribe_url}>"),
+            ("List-Unsubscribe", _ways_out(recipient)),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
         )
 
@@ -212,12 +217,13 @@ class _Moving(IntEnum):
     SUBJECT = 1
     DATE = 2
     MESSAGE_ID = 3
-    URL = 4
+    WAYS_OUT = 4
     BOUNDARY = 5
     WHOLE_TEXT = 6
     WHOLE_HTML = 7
     SIGNED_SUBJECT = 8
-    SIGNATURE = 9
+    SIGNED_WAYS_OUT = 9
+    SIGNATURE = 10
 
 
 _Layout = list[bytes | int]
@@ -329,9 +335,10 @@ class _Plain:
         if None in wholes:
             return None
         subject, message_id = _subject_header(subject_text), recipient.message_id
+        ways_out = _ways_out(recipient).encode()
         moving = [
             recipient.to.encode(), subject, _date(at), message_id.encode(),
-            recipient.unsubscribe_url.encode(), boundary_of(message_id),
+            _folded(ways_out), boundary_of(message_id),
             wholes[0] or b"", wholes[-1] or b"",
         ]  # fmt: skip
         texts, htmls, signed_texts, signed_htmls, *dots = zip(*values, strict=True)
@@ -341,9 +348,9 @@ class _Plain:
         if len(recipient.plain) != len(self._plain_fields):
             raise ValueError("a plain field without a value")
         if self._signer is None:
-            moving += (b"", b"")
+            moving += (b"", b"", b"")
         else:
-            moving += (_signed_header(subject), b"")
+            moving += (_signed_header(subject), ways_out, b"")
             canonical = self._signed_body.fill(
                 [*moving, *recipient.plain, *signed_texts, *signed_htmls]
             )
@@ -374,12 +381,12 @@ def _header_fields(
     signed_unsubscribe: _Layout = []
     if list_unsubscribe:
         unsubscribe = [
-            b"List-Unsubscribe: <", _Moving.URL,
-            b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+            b"List-Unsubscribe: ", _Moving.WAYS_OUT,
+            b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
         ]  # fmt: skip
         signed_unsubscribe = [
-            b"list-unsubscribe:<", _Moving.URL,
-            b">\r\nlist-unsubscribe-post:List-Unsubscribe=One-Click\r\n",
+            b"list-unsubscribe:", _Moving.SIGNED_WAYS_OUT,
+            b"\r\nlist-unsubscribe-post:List-Unsubscribe=One-Click\r\n",
         ]  # fmt: skip
     kind = b'multipart/alternative; boundary="'
     content: _Layout = [b"Content-Type: " + kind, _Moving.BOUNDARY, b'"\r\n\r\n']
@@ -400,10 +407,22 @@ def _header_fields(
     return fields, signed_fields
 
 
+def _ways_out(recipient: Recipient) -> str:
+    """The value of List-Unsubscribe (RFC 2369 section 3.2): the best way first."""
+    url, email = recipient.unsubscribe_url, recipient.unsubscribe_email
+    return f"<{url}>, <mailto:{email}>" if email else f"<{url}>"
+
+
+def _folded(ways_out: bytes) -> bytes:
+    """As `mime.header` folds List-Unsubscribe: the one space in it is between the two ways."""
+    return ways_out.replace(b", ", b",\r\n ") if len(ways_out) > _WAYS_OUT_ON_A_LINE else ways_out
+
+
 def _plain_headers(recipient: Recipient) -> bool:
-    url = recipient.unsubscribe_url
+    url, email = recipient.unsubscribe_url, recipient.unsubscribe_email
     return bool(
         (url.isascii() and url.isprintable() and " " not in url and len(url) <= 900)
+        and (not email or _PLAIN_ADDRESS.fullmatch(email))
         and _PLAIN_ADDRESS.fullmatch(recipient.to)
         and _PLAIN_ID.fullmatch(recipient.message_id)
     )

@@ -21,6 +21,12 @@ FAULTS: dict[str, Promise] = {
 }
 NO_FAULT = _("Not known")
 
+# Why a row ended before the hand-off, where more is known than that the person says no to all.
+ENDINGS: dict[str, Promise] = {
+    "seldom": _("Asked for fewer letters, and had one a short time ago"),
+    "left_list": _("Left the list while the campaign was being sent"),
+}
+
 WAITS: dict[str, Promise] = {
     "hours": _("Outside the hours that you allowed: it goes on by itself when they begin."),
     "relay": _("No relay can be used just now: it is tried again by itself."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.campaigns.services import launch, monitoring, notices, partitions, testing
+from apps.campaigns.services import confirmations, launch, monitoring, notices, partitions, testing
 from apps.campaigns.services.sending import batches, connections
 from core import queues
 from core.celery import app
@@ -28,12 +28,16 @@ def send_single_email(
     test_send_id: int | None = None,
     campaign_id: int | None = None,
     contact_id: int | None = None,
+    signup_id: int | None = None,
 ) -> None:
-    """Send one test letter, or one row of the ledger that a person wants sent again."""
+    """Send one test letter, one row of the ledger that a person wants sent again, or the letter
+    that asks to confirm a sign-up."""
     if test_send_id is not None:
         testing.send_test_letter(test_send_id)
     elif campaign_id is not None and contact_id is not None:
         batches.send_one(campaign_id, contact_id)
+    elif signup_id is not None:
+        confirmations.send_confirmation(signup_id)
 
 
 @app.task(name="apps.campaigns.tasks.monitor_campaign_progress")

@@ -242,7 +242,7 @@ class ContactForm(forms.Form):
         lists = ContactList.objects.filter(workspace=contact.workspace_id).order_by("name")
         self.fields["lists"].queryset = lists  # type: ignore[attr-defined]
         for one in self.custom:
-            self.fields[f"field_{one.key}"] = _input_of(one, str(initial[f"field_{one.key}"]))
+            self.fields[f"field_{one.key}"] = input_of(one, str(initial[f"field_{one.key}"]))
 
     def first_fields(self) -> Iterator[BoundField]:
         return (self[name] for name in ("first_name", "last_name"))
@@ -261,16 +261,21 @@ class ContactForm(forms.Form):
         """The custom fields as contacts keep them: text, "" for none."""
         found = {}
         for one in self.custom:
-            value = self.cleaned_data[f"field_{one.key}"]
-            if isinstance(value, date):
-                value = value.isoformat()
-            elif isinstance(value, Decimal):
-                value = f"{value:f}"
-            found[one.key] = clean_value(str(value)) if value is not None else ""
+            found[one.key] = text_of(self.cleaned_data[f"field_{one.key}"])
         return found
 
 
-def _input_of(field: ContactField, value: str) -> forms.Field:
+def text_of(value: Any) -> str:
+    """What an input of `input_of` holds, as contacts keep it."""
+    if isinstance(value, date):
+        value = value.isoformat()
+    elif isinstance(value, Decimal):
+        value = f"{value:f}"
+    return clean_value(str(value)) if value is not None else ""
+
+
+def input_of(field: ContactField, value: str) -> forms.Field:
+    """The input for a custom field, by its kind; `value` is what the contact has."""
     kinds = ContactField.Kind
     options: dict[str, Any] = {"label": field.label, "required": False}
     if field.kind == kinds.NUMBER and _is_clean(forms.DecimalField(), value):
@@ -318,6 +323,18 @@ class EraseForm(forms.Form):
 
 class ListForm(forms.Form):
     name = forms.CharField(label=gettext_lazy("Name"), max_length=100)
+
+
+class PublicNameForm(forms.Form):
+    public_name = forms.CharField(
+        label=gettext_lazy("Name for recipients"),
+        required=False,
+        max_length=100,
+        help_text=gettext_lazy(
+            "With a name, recipients can join and leave the list on the page behind the "
+            "unsubscribe link. Without one they do not see it."
+        ),
+    )
 
 
 class SuppressionForm(forms.Form):

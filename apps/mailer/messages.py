@@ -85,6 +85,7 @@ REASONS = {
     "mailbox_exists": gettext_lazy(
         "The mail server accepts this mailbox and refuses a made-up one."
     ),
+    "confirmed": gettext_lazy("The person confirmed by mail that the address is theirs."),
     "catch_all": gettext_lazy(
         "The domain accepts any address, so nobody can tell whether this mailbox exists."
     ),

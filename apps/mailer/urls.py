@@ -8,6 +8,7 @@ from apps.mailer.views import (
     imports,
     lists,
     segments,
+    signup_forms,
     suppression,
 )
 
@@ -50,6 +51,12 @@ urlpatterns = [
     path("imports/<int:pk>/cancel/", imports.cancel, name="import_cancel"),
     path("imports/<int:pk>/retry/", imports.retry, name="import_retry"),
     path("imports/<int:pk>/rejected.csv", imports.rejected, name="rejected"),
+    path("lists/<int:pk>/public/", lists.public, name="list_public"),
+    path("forms/", signup_forms.signup_forms, name="signup_forms"),
+    path("forms/new/", signup_forms.create, name="signup_form_create"),
+    path("forms/leaving/", signup_forms.leaving, name="leaving"),
+    path("forms/<int:pk>/", signup_forms.signup_form, name="signup_form"),
+    path("forms/<int:pk>/delete/", signup_forms.delete, name="signup_form_delete"),
     path("suppression/", suppression.suppression, name="suppression"),
     path("suppression/upload/", suppression.upload, name="suppression_upload"),
     path("suppression/export/", suppression.export, name="suppression_export"),

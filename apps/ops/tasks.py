@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.campaigns.services import monitoring
+from apps.campaigns.services import confirmations, monitoring
 from apps.mailer.services import bulk, importing, imports, verification
 from apps.senders.services import domains, relays
 from apps.tracking.services import partitions
@@ -19,6 +19,7 @@ def test_celery() -> str:
 def sweep_due_work() -> None:
     """Ring for every row that is due and has nobody working on it."""
     monitoring.sweep()
+    confirmations.sweep()
     importing.ring_abandoned_imports()
     verification.ring_due_checks()
     bulk.ring_abandoned_jobs()

@@ -396,6 +396,25 @@ def test_an_unsubscribe_header_is_there_when_asked_for() -> None:
         assert parsed(message)["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
+@given(
+    st.integers(0, 950).map(lambda length: "https://x.test/"[:length] + "t" * (length - 15)),
+    st.sampled_from(("", "u@x.t", "unsubscribe+0abc@in.shop.test", "Анна@x.test", "a b@x.test"))
+    | st.integers(1, 60).map(lambda length: "u" * length + "@in.test"),
+    st.booleans(),
+)
+def test_two_ways_out_are_folded_and_signed_alike(url: str, address: str, logic: bool) -> None:
+    one = letter("Hi {{ city }}" + "{% if city %}{% endif %}" * logic, signer_of=signer_of)
+    to = recipient(unsubscribe_url=url, unsubscribe_email=address)
+    message, plain = made(one, to), by_liquid(one, to)
+    assert isinstance(message, WireMessage) == isinstance(plain, WireMessage)
+    if isinstance(message, WireMessage) and isinstance(plain, WireMessage):
+        assert unstuffed(message).endswith(unstuffed(plain))
+        assert dkim.DKIM(unstuffed(message)).verify(dnsfunc=lookup)
+        if address.isascii():
+            expected = f"<{url}>, <mailto:{address}>" if address else f"<{url}>"
+            assert parsed(message)["List-Unsubscribe"] == expected
+
+
 def test_a_lone_surrogate_fits_no_letter() -> None:
     for text, subject in (("{{ city }}", "News"), ("Hi", "{{ city }}")):
         assert made(letter(text, subject=subject), recipient({"city": "\ud800"})) is ValueError

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import wait
-from datetime import timedelta
 from functools import partial
 
 from cryptography.fernet import InvalidToken
@@ -15,17 +13,13 @@ from apps.accounts.models import User
 from apps.campaigns import letters
 from apps.campaigns.letters import LetterFault, Preview
 from apps.campaigns.models import Campaign, TestSend
-from apps.campaigns.services.sending import connections
-from apps.campaigns.services.sending.handover import Handover, Ready
-from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET, result_of
+from apps.campaigns.services.sending import single
+from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET
 from apps.mailer.models import Contact
-from apps.senders.selectors import choose_route, routes_of
+from apps.senders.selectors import routes_of
 from core import queues
 from core.errors import AppError, InvalidInput
 from mailkit.addresses import Fault, parse_address
-
-# For the server's answer; a thread of its own waits longer.
-WAIT_SECONDS = 5.0
 
 
 def preview(*, campaign: Campaign, contact: Contact | None = None) -> Preview:
@@ -72,28 +66,15 @@ def send_test_letter(test_id: int) -> None:
     except InvalidToken:
         settle(TestSend.State.FAILED, None, str(UNREADABLE_SECRET))
         return
-    route = choose_route(routes, str(test_id)) or next(iter(routes), None)
-    if route is None:
-        settle(TestSend.State.FAILED, None, _("All SMTP relays are switched off."))
-        return
-    letter = Ready(0, test.to, message, 0)
-    handover = Handover([letter])
-    future = connections.sender().hand_over(
-        route, handover, envelope_from=campaign.from_email, connections=1
+    single.hand_over(
+        routes,
+        key=str(test_id),
+        to=test.to,
+        message=message,
+        envelope_from=campaign.from_email,
+        settle=settle,
+        renew=partial(_renew_test, test_id),
     )
-
-    def finish() -> None:
-        outcome = next((outcome for _row, outcome in handover.collect()), handover.failure)
-        # A person waits for a test letter: what would be tried again later has failed now.
-        result = result_of(letter, outcome, retry_for=timedelta(0))
-        settle(TestSend.State(result.status), result.code, result.reply)
-
-    wait([future], timeout=WAIT_SECONDS)
-    if future.done():
-        future.result()
-        finish()
-    else:
-        connections.sender().see_out(future, renew=partial(_renew_test, test_id), finish=finish)
 
 
 def _renew_test(test_id: int) -> None:

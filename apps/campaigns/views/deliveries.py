@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.campaigns import selectors
-from apps.campaigns.messages import FAULTS, NO_FAULT, STAGES
+from apps.campaigns.messages import ENDINGS, FAULTS, NO_FAULT, STAGES
 from apps.campaigns.models import Delivery
 from apps.campaigns.services.retry import retry_delivery
 from apps.campaigns.views.campaigns import RETRIED, campaign_or_404, to_page
@@ -72,7 +72,7 @@ def _row(delivery: Delivery) -> Row:
     return Row(
         delivery,
         selectors.provider_label(delivery.provider),
-        FAULTS.get(delivery.fault, "") if troubled else "",
+        (FAULTS if troubled else ENDINGS).get(delivery.fault, ""),
         STAGES.get(delivery.stage, "") if troubled else "",
     )
 

@@ -1,5 +1,6 @@
 """The audience: contacts, lists, suppression, imports and verification."""
 
+from apps.mailer.models.consent import LeavingReason, Signup, SignupForm
 from apps.mailer.models.contacts import (
     Contact,
     ContactEdit,
@@ -24,11 +25,14 @@ __all__ = [
     "DomainFact",
     "Import",
     "ImportedContact",
+    "LeavingReason",
     "ListMember",
     "RejectedRow",
     "RememberedMapping",
     "SearchText",
     "Segment",
+    "Signup",
+    "SignupForm",
     "Suppression",
     "Verdict",
     "Verification",

@@ -25,6 +25,8 @@ class Verdict(models.TextChoices):
 class ContactList(models.Model):
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="lists")
     name = models.CharField(_("name"), max_length=100)
+    # What recipients read on the page where they choose; a list without one is not shown there.
+    public_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -103,6 +105,11 @@ class Contact(models.Model):
     lists = models.ManyToManyField(ContactList, through="ListMember", related_name="contacts")
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+    # Who asked for fewer letters gets at most one in so many days: none until then, but from the
+    # campaign that took the last turn.
+    every_days = models.PositiveSmallIntegerField(null=True)
+    quiet_until = models.DateTimeField(null=True)
+    quiet_campaign = models.BigIntegerField(null=True)
 
     verdict = models.CharField(max_length=8, choices=Verdict, blank=True, default="")
     reason = models.CharField(max_length=40, blank=True, default="")
@@ -134,6 +141,9 @@ class Contact(models.Model):
             # new is written at the right end, which costs less and packs better.
             models.Index(fields=["workspace", "id"], name="contact_by_age"),
             models.Index(fields=["workspace", "updated_at", "id"], name="contact_by_change"),
+            models.Index(
+                fields=["id"], name="contact_seldom", condition=Q(every_days__isnull=False)
+            ),
             models.Index(fields=["workspace", "verdict", "reason"], name="contact_verdict"),
             models.Index(fields=["workspace", "domain"], name="contact_domain"),
             # Nearly all are subscribed: without them it stays small, and an import leaves it be.

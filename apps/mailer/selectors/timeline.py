@@ -14,7 +14,14 @@ from django.utils.translation import gettext as _
 
 from apps.mailer import people
 from apps.mailer.messages import reason_text
-from apps.mailer.models import Contact, ContactEdit, Import, ListMember
+from apps.mailer.models import (
+    Contact,
+    ContactEdit,
+    Import,
+    LeavingReason,
+    ListMember,
+    Signup,
+)
 from apps.mailer.people import Event
 from apps.mailer.selectors.audience import suppression_of
 
@@ -35,7 +42,7 @@ def timeline(contact: Contact, *, before: datetime | None = None, size: int = PA
     Events of one moment stay on one page: the moment is what the next page begins behind.
     """
     found: list[Event] = []
-    for source in (_created, _imports, _lists, _checked, _suppressed, _edits,
+    for source in (_created, _imports, _lists, _checked, _suppressed, _edits, _consents, _reasons,
                    *people.timeline_sources):  # fmt: skip
         found += [one for one in source(contact, before, size + 1)
                   if before is None or one.at < before]  # fmt: skip
@@ -142,6 +149,34 @@ def _edits(contact: Contact, before: datetime | None, limit: int) -> Iterator[Ev
             ),
             icon="pencil",
             data={"changes": one.changes},
+        )
+
+
+def _consents(contact: Contact, before: datetime | None, limit: int) -> Iterator[Event]:
+    found = Signup.objects.filter(
+        workspace=contact.workspace_id, email=contact.email, confirmed_at__isnull=False
+    )
+    for one in _earlier(found, "confirmed_at", before)[:limit]:
+        yield Event(
+            one.confirmed_at,
+            "consent",
+            _("Confirmed a sign-up by “%(name)s”") % {"name": one.form_name},
+            detail=one.consent,
+            icon="forms",
+            data={"form": one.form_name, "wording": one.consent, "address": one.address},
+        )
+
+
+def _reasons(contact: Contact, before: datetime | None, limit: int) -> Iterator[Event]:
+    found = LeavingReason.objects.filter(contact=contact)
+    for one in _earlier(found, "created_at", before)[:limit]:
+        yield Event(
+            one.created_at,
+            "reason",
+            _("Why no more letters: %(reason)s") % {"reason": one.get_reason_display().lower()},
+            detail=one.comment,
+            icon="message-report",
+            data={"reason": one.reason, "comment": one.comment, "campaign": one.campaign_id},
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -11,7 +11,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
-from apps.mailer.models import Contact, ContactEdit, ContactList, ListMember, Suppression
+from apps.mailer.models import (
+    Contact,
+    ContactEdit,
+    ContactList,
+    LeavingReason,
+    ListMember,
+    Suppression,
+)
 from apps.mailer.services import suppression
 from core.errors import Conflict
 from mailkit.imports.rows import clean_value
@@ -59,6 +66,58 @@ def resubscribe(*, contact: Contact, by: User | None = None) -> None:
                 created_by=by,
                 changes={"status": [Contact.Status.UNSUBSCRIBED, Contact.Status.SUBSCRIBED]},
             )
+
+
+def choose_lists(
+    *, contact: Contact, shown: Iterable[ContactList], wanted: Iterable[ContactList]
+) -> list[int]:
+    """Make the contact a member of the wanted ones among the lists shown; which lists it left."""
+    shown_ids = {one.pk for one in shown}
+    wanted_ids = {one.pk for one in wanted} & shown_ids
+    with transaction.atomic():
+        current = Contact.objects.select_for_update().get(pk=contact.pk)
+        before = set(current.lists.values_list("pk", flat=True))
+        left = (before & shown_ids) - wanted_ids
+        after = (before - left) | wanted_ids
+        changes = _set_lists(
+            current, list(ContactList.objects.filter(workspace=contact.workspace_id, pk__in=after))
+        )
+        if changes:
+            Contact.objects.filter(pk=contact.pk).update(updated_at=timezone.now())
+            ContactEdit.objects.create(contact=current, created_by=None, changes=changes)
+    return sorted(left)
+
+
+def write_at_most(*, contact: Contact, every_days: int | None) -> bool:
+    """At most one letter in so many days, counted from now; None for all. Whether it is new."""
+    now = timezone.now()
+    with transaction.atomic():
+        current = Contact.objects.select_for_update().get(pk=contact.pk)
+        if current.every_days == every_days:
+            return False
+        Contact.objects.filter(pk=contact.pk).update(
+            every_days=every_days,
+            quiet_until=now + timedelta(days=every_days) if every_days else None,
+            quiet_campaign=None,
+            updated_at=now,
+        )
+        before, after = (str(days or "") for days in (current.every_days, every_days))
+        ContactEdit.objects.create(contact=current, changes={"every_days": [before, after]})
+    return True
+
+
+def give_reason(*, contact: Contact, campaign_id: int, reason: str, comment: str) -> None:
+    """Note why the person leaves; a second answer to the same letter replaces the first."""
+    LeavingReason.objects.update_or_create(
+        contact=contact,
+        campaign_id=campaign_id,
+        defaults={
+            "workspace_id": contact.workspace_id,
+            "reason": reason,
+            "comment": clean_value(comment)[: LeavingReason.LONGEST_COMMENT],
+            "created_at": timezone.now(),
+        },
+    )
 
 
 def edit_contact(

@@ -10,7 +10,8 @@ from django.db.models.functions import Cast
 
 from apps.mailer import people, selectors
 from apps.mailer.models import BulkJob, Contact, Import, RejectedRow, Suppression
-from apps.mailer.services import bulk, imports
+from apps.mailer.selectors.consent import consents_of
+from apps.mailer.services import bulk, imports, signup_forms
 from core.secrets import keyed_hash
 
 # Stands in place of the address in rows that are kept for their numbers.
@@ -28,6 +29,7 @@ def personal_data(*, contact: Contact) -> dict[str, Any]:
         "tags": contact.tags,
         "lists": list(contact.lists.order_by("name").values_list("name", flat=True)),
         "status": contact.status,
+        "at_most_every_days": contact.every_days,
         "created_at": contact.created_at.isoformat(),
         "updated_at": contact.updated_at.isoformat(),
         "verification": {
@@ -42,6 +44,18 @@ def personal_data(*, contact: Contact) -> dict[str, Any]:
             "source": entry.source,
             "created_at": entry.created_at.isoformat(),
         },
+        "consents": [
+            {
+                "at": one.confirmed_at.isoformat() if one.confirmed_at else None,
+                "form": one.form_name,
+                "wording": one.consent,
+                "asked_at": one.created_at.isoformat(),
+                "asked_from": one.address,
+                "confirmed_from": one.confirmed_address,
+                "values": one.values,
+            }
+            for one in consents_of(contact)
+        ],
         "history": [
             {"at": one.at.isoformat(), "kind": one.kind, "what": one.title, **one.data}
             for one in selectors.whole_timeline(contact)
@@ -70,6 +84,7 @@ def erase(*, contact: Contact) -> None:
         Suppression.objects.filter(workspace=workspace, email=email).delete()
         for eraser in people.erasers:
             eraser(contact)
+        signup_forms.forget_person(contact)
         # A rejected cell may hold more than the address, and the row more of the person.
         rejected = RejectedRow.objects.filter(of_import__workspace=workspace)
         rejected.alias(row=Cast("cells", TextField())).filter(

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import Workspace
 from apps.mailer.models import ContactList, Import, Verification
 from core.errors import Conflict, InvalidInput
+from mailkit.imports.rows import clean_value
 
 
 def create_list(*, workspace: Workspace, name: str) -> ContactList:
@@ -29,6 +30,13 @@ def create_list(*, workspace: Workspace, name: str) -> ContactList:
 def get_or_create_list(*, workspace: Workspace, name: str) -> ContactList:
     existing = ContactList.objects.filter(workspace=workspace, name=" ".join(name.split())).first()
     return existing or create_list(workspace=workspace, name=name)
+
+
+def show_to_recipients(*, contact_list: ContactList, name: str) -> None:
+    """Under this name, where recipients choose their lists; an empty one hides it."""
+    ContactList.objects.filter(pk=contact_list.pk).update(
+        public_name=clean_value(" ".join(name.split()))[:100]
+    )
 
 
 def delete_list(*, contact_list: ContactList) -> None:

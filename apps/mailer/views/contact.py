@@ -15,6 +15,7 @@ from apps.accounts.http import WorkspaceRequest
 from apps.mailer import selectors
 from apps.mailer.forms import ContactForm, EraseForm
 from apps.mailer.models import Contact, ContactField
+from apps.mailer.selectors.consent import consents_of
 from apps.mailer.services import contacts as services
 from apps.mailer.services import contacts_erasure as erasure
 
@@ -35,6 +36,7 @@ def contact(request: WorkspaceRequest, pk: int) -> HttpResponse:
             "lists": shown.lists.order_by("name"),
             "reason": selectors.reason_text(shown.reason),
             "suppression": selectors.suppression_of(shown),
+            "consents": consents_of(shown),
             "timeline": selectors.timeline(shown, before=before),
             "earlier": before is not None,
         },

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.accounts.http import WorkspaceRequest
 from apps.mailer import checks, selectors
-from apps.mailer.forms import ListForm
+from apps.mailer.forms import ListForm, PublicNameForm
 from apps.mailer.models import Contact, ContactList, Verdict
 from apps.mailer.services import lists as services
 from core.errors import InvalidInput
@@ -73,3 +73,15 @@ def delete(request: WorkspaceRequest, pk: int) -> HttpResponse:
         "mailer/list_delete.html",
         {"list": shown, "members": members, "at_least": min(members, selectors.COUNTED)},
     )
+
+
+@require_http_methods(["GET", "POST"])
+def public(request: WorkspaceRequest, pk: int) -> HttpResponse:
+    """What recipients read of the list on the page where they choose, if anything."""
+    shown = get_object_or_404(ContactList, pk=pk, workspace=request.workspace)
+    form = PublicNameForm(request.POST or None, initial={"public_name": shown.public_name})
+    if request.method == "POST" and form.is_valid():
+        services.show_to_recipients(contact_list=shown, name=form.cleaned_data["public_name"])
+        messages.success(request, gettext("Saved."))
+        return redirect("mailer:list", request.workspace.slug, pk)
+    return render(request, "mailer/list_public.html", {"list": shown, "form": form})

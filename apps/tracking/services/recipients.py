@@ -27,10 +27,21 @@ class Recipient:
 def read_token(token: str) -> Recipient | None:
     """None for a token that is not ours, or whose contact has been erased."""
     ids = tokens.read(Kind.UNSUBSCRIBE, token)
-    if ids is None:
+    return _recipient(*ids[:2]) if ids else None
+
+
+def read_address(local: str) -> Recipient | None:
+    """Who the left side of an address of List-Unsubscribe belongs to, `unsubscribe+<token>`."""
+    found = tokens.read_local_part(local)
+    if found is None or found[0] != tokens.UNSUBSCRIBE_BY_MAIL:
         return None
-    campaign_id, contact_id, _link = ids
-    campaign = Campaign.objects.filter(pk=campaign_id).select_related("workspace").first()
+    return _recipient(*found[1:])
+
+
+def _recipient(campaign_id: int, contact_id: int) -> Recipient | None:
+    campaign = (
+        Campaign.objects.filter(pk=campaign_id).select_related("workspace", "created_by").first()
+    )
     contact = Contact.objects.filter(pk=contact_id).select_related("workspace").first()
     if not campaign or not contact or campaign.workspace_id != contact.workspace_id:
         return None

@@ -153,8 +153,9 @@ def test_whatever_the_values_hold_the_headers_are_ours(first: str, city: str, lo
     except LetterFault:
         return
     assert sorted(name.lower() for name in letter) == [
-        *("content-type", "date", "from", "list-unsubscribe", "list-unsubscribe-post"),
-        *("message-id", "mime-version", "subject", "to"),
+        *("content-type", "date", "feedback-id", "from", "list-id"),
+        *("list-unsubscribe", "list-unsubscribe-post", "message-id", "mime-version"),
+        *("precedence", "subject", "to", "x-mailru-msgtype"),
     ]
     assert letter["To"] == "anna@x.test"
 

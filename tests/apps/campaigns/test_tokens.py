@@ -8,7 +8,13 @@ from django.conf import LazySettings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.campaigns.tokens import MOST_LINKS, Kind, LetterTokens, read, sign
+from apps.campaigns.tokens import (
+    MOST_LINKS,
+    Kind,
+    LetterTokens,
+    read,
+    sign,
+)
 
 IDS = st.integers(1, 2**63 - 1)
 READ = (Kind.UNSUBSCRIBE, Kind.OPEN, Kind.CLICK)

@@ -76,6 +76,7 @@ def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> 
     or cancelled stay. What is returned is handing_off once the transaction is committed: from
     then on a row whose process dies is unknown, and is not sent again by itself.
     """
+    contact_ids = _without_seldom(campaign_id, contact_ids)
     with prepared_cursor() as cursor:
         # Sub-queries that give one value are looked up row by row in their index. As joins they
         # could become a walk through everybody who was ever suppressed.
@@ -107,6 +108,61 @@ def hand_off(campaign_id: int, token: uuid.UUID, contact_ids: Sequence[int]) -> 
     if len(going) < len(contact_ids):
         _suppress(campaign_id, [key for key in contact_ids if key not in going])
     return going
+
+
+def _without_seldom(campaign_id: int, contact_ids: Sequence[int]) -> Sequence[int]:
+    """Those named without people who asked for fewer letters and have had theirs.
+
+    Whose turn it is takes it for this campaign, attempts to come included; the rows of the others
+    end. A contact that somebody is changing just now is left for the next group: to wait for it
+    could be a deadlock with an unsubscription, which changes the contact first and then its rows.
+    """
+    values = {"campaign": campaign_id, "contacts": array_of(contact_ids)}
+    with prepared_cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id FROM mailer_contact
+            WHERE id = ANY(%(contacts)s::text::bigint[]) AND every_days IS NOT NULL
+            """,
+            values,
+        )
+        seldom = {contact for (contact,) in cursor.fetchall()}
+        if not seldom:
+            return contact_ids
+        cursor.execute(
+            f"""
+            WITH free AS MATERIALIZED (
+                SELECT id FROM mailer_contact contact
+                WHERE id = ANY(%(contacts)s::text::bigint[]) AND every_days IS NOT NULL AND {_TURN}
+                FOR NO KEY UPDATE SKIP LOCKED
+            )
+            UPDATE mailer_contact contact
+            SET quiet_campaign = %(campaign)s, quiet_until = now() + every_days * interval '1 day'
+            FROM free WHERE contact.id = free.id AND {_TURN}
+            RETURNING contact.id
+            """,
+            values,
+        )
+        waiting = seldom - {contact for (contact,) in cursor.fetchall()}
+        if waiting:
+            cursor.execute(
+                f"""
+                UPDATE campaigns_delivery row
+                SET status = 'suppressed', fault = 'seldom', updated_at = now()
+                WHERE campaign_id = %(campaign)s AND status = 'queued'
+                  AND contact_id = ANY(%(waiting)s)
+                  AND EXISTS (SELECT FROM mailer_contact contact WHERE contact.id = row.contact_id
+                              AND contact.every_days IS NOT NULL AND NOT {_TURN})
+                """,
+                values | {"waiting": list(waiting)},
+            )
+    return [one for one in contact_ids if one not in waiting]
+
+
+_TURN = (
+    "(COALESCE(contact.quiet_until <= now(), true) "
+    "OR COALESCE(contact.quiet_campaign = %(campaign)s, false))"
+)
 
 
 def _suppress(campaign_id: int, contact_ids: list[int]) -> None:

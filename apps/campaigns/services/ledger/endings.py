@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from django.db import connection, transaction
 
@@ -55,6 +56,34 @@ def suppress_waiting(workspace_id: int, email: str) -> int:
                 SELECT id FROM mailer_contact WHERE workspace_id = %s AND {column} = %s)
             """,
             [workspace_id, workspace_id, email.removeprefix("@")],
+        )
+        return int(cursor.rowcount)
+
+
+def suppress_of_lists(workspace_id: int, contact_id: int, list_ids: Sequence[int]) -> int:
+    """End the waiting rows of somebody who left lists, in running campaigns to these lists.
+
+    A campaign to another list in which the person stays goes on.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE campaigns_delivery
+            SET status = 'suppressed', fault = 'left_list', updated_at = now()
+            WHERE contact_id = %(contact)s AND status IN ('queued', 'deferred')
+              AND campaign_id IN (
+                SELECT campaign.id FROM campaigns_campaign campaign
+                WHERE workspace_id = %(workspace)s AND state IN ('sending', 'paused')
+                  AND EXISTS (SELECT FROM campaigns_campaign_lists target
+                              WHERE target.campaign_id = campaign.id
+                                AND target.contactlist_id = ANY(%(lists)s))
+                  AND NOT EXISTS (SELECT FROM campaigns_campaign_lists target
+                                  JOIN mailer_listmember member
+                                    ON member.list_id = target.contactlist_id
+                                  WHERE target.campaign_id = campaign.id
+                                    AND member.contact_id = %(contact)s))
+            """,
+            {"contact": contact_id, "workspace": workspace_id, "lists": list(list_ids)},
         )
         return int(cursor.rowcount)
 
