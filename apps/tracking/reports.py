@@ -215,7 +215,7 @@ def _missed(tallied: Tallied) -> list[Missed]:
         for status, label in others
         if tallied.counts[status]
     ]
-    return sorted(rows, key=lambda row: -row.number)
+    return sorted(rows, key=lambda row: (-row.number, row.query))
 
 
 def link_rows(campaign: Campaign, counts: Counts) -> list[Link]:

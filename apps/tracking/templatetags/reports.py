@@ -16,7 +16,7 @@ def percent(value: float | None) -> str:
         return "–"
     share = 100 * value
     places = 0 if share in {0, 100} else 1 if share >= 1 else 2
-    return gettext("%(percent)s%%") % {"percent": number_format(share, places)}
+    return gettext("%(percent)s%%") % {"percent": number_format(round(share, places), places)}
 
 
 @register.filter
