@@ -40,4 +40,6 @@ def axis_label(axis: str, code: str) -> str | Promise:
     if axis == "variant" and code != "0":
         number = int(code) if code.isdecimal() else 0
         return _now("Variant %(letter)s") % {"letter": chr(64 + number) if number < 27 else code}
+    if axis == "country":
+        return code.upper()
     return LABELS.get(axis, {}).get(code, code)

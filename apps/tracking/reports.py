@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import formats, timezone
@@ -49,9 +49,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What happened in an hour or a day; opens and clicks by people."""
+    """What happened in an hour or a day; opens and clicks by people. `iso` is for machines."""
 
     label: str
+    iso: str
     values: tuple[int, ...]
 
 
@@ -250,8 +251,8 @@ def _hours(campaign: Campaign, counts: Counts, zone: ZoneInfo) -> list[Point]:
         hour = (start + timedelta(hours=number)).astimezone(zone)
         if hour > timezone.now():
             break
-        label = formats.date_format(hour, "SHORT_DATE_FORMAT") + f" {hour:%H:%M}"
-        points.append(Point(label, _values([moments.get(hour, {})])))
+        label = f"{short(hour)} {hour:%H:%M}"
+        points.append(Point(label, hour.isoformat(), _values([moments.get(hour, {})])))
     return points
 
 
@@ -265,10 +266,14 @@ def _days(campaign: Campaign, counts: Counts, zone: ZoneInfo) -> list[Point]:
     for hour, values in moments.items():
         by_day[min((hour.date() - first).days, DAYS)].append(values)
     points = [
-        Point(
-            formats.date_format(first + timedelta(days=number), "SHORT_DATE_FORMAT"),
-            _values(by_day.get(number, [])),
-        )
+        Point(short(day), day.isoformat(), _values(by_day.get(number, [])))
         for number in range(min(max(by_day) + 1, DAYS))
+        for day in [first + timedelta(days=number)]
     ]
-    return [*points, Point(_("Later"), _values(by_day[DAYS]))] if DAYS in by_day else points
+    later = Point(_("Later"), _("Later"), _values(by_day.get(DAYS, [])))
+    return [*points, later] if DAYS in by_day else points
+
+
+def short(day: date) -> str:
+    """ "13 Nov", in the language of the page."""
+    return formats.date_format(day, "j M")

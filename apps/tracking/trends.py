@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.campaigns.selectors import provider_label, zone_of
 from apps.tracking.counts import of_workspace
-from apps.tracking.reports import Point
+from apps.tracking.reports import Point, short
 
 DAYS = 30
 SERIES = ("sent", "open", "click", "unsubscribe", "complaint", "bounced")
@@ -108,7 +108,8 @@ def trends_of(workspace: Workspace) -> Trends:
     days = [first + timedelta(days=number) for number in range(DAYS)]
     points = [
         Point(
-            formats.date_format(day, "SHORT_DATE_FORMAT"),
+            short(day),
+            day.isoformat(),
             tuple(by_day[day.toordinal()].get(kind, 0) for kind in SERIES),
         )
         for day in days

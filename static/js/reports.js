@@ -37,9 +37,9 @@ function draw(place) {
     chart.getZr().on("mousemove", (event) => read(place, chart, event));
     chart.getZr().on("globalout", () => { reading(place).textContent = ""; });
   }
-  const style = getComputedStyle(document.documentElement);
-  const line = style.getPropertyValue("--tblr-border-color").trim();
-  const text = style.getPropertyValue("--tblr-secondary").trim();
+  // As the browser has worked them out: a canvas knows no variables.
+  const line = getComputedStyle(place.closest(".card").querySelector("th, td")).borderBottomColor;
+  const text = getComputedStyle(reading(place)).color;
   const colours = COLOURS[themeName()];
   const used = data.names.map((_name, index) => data.values[index].some(Boolean));
   // The letters that were accepted dwarf what people did with them: shown when asked for.
@@ -52,7 +52,7 @@ function draw(place) {
       type: "category",
       data: data.labels,
       boundaryGap: data.labels.length < 3,
-      axisLabel: { color: text, hideOverlap: true },
+      axisLabel: { color: text, hideOverlap: true, margin: 12 },
       axisLine: { lineStyle: { color: line } },
       axisTick: { show: false },
     },

@@ -100,7 +100,7 @@ def _of_rows(name: str, rows: Sequence[Row]) -> Table:
 
 def _of_points(name: str, points: Sequence[Point]) -> Table:
     header = (name, *series_labels())
-    return header, [(point.label, *point.values) for point in points]
+    return header, [(point.iso, *point.values) for point in points]
 
 
 def series_labels() -> tuple[str, ...]:
