@@ -7,7 +7,7 @@ N ?= 2000
 .PHONY: help setup setup-dev up demo services status test check requirements messages \
 	run-celery-worker run-celery-beat stop-celery celery-status celery-purge \
 	bench-send bench-fair bench-prepare bench-scale bench-history \
-	bench-import bench-segments bench-track bench-verify chaos
+	bench-import bench-segments bench-track bench-verify bench-report chaos
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-track: setup-dev ## pixels and links a second beside an empty application,
 
 bench-verify: setup-dev ## addresses verified a second, and how truly
 	@exec $(VENV)/python -m benchmarks.verify
+
+bench-report: setup-dev ## milliseconds of the pages of reports at 10 million events
+	@exec $(VENV)/python -m benchmarks.reports
 
 chaos: setup-dev ## kill, flush, crash and refuse in the middle of campaigns: nothing lost, nothing doubled
 	@exec $(VENV)/python -m benchmarks.chaos

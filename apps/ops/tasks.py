@@ -5,7 +5,7 @@ from __future__ import annotations
 from apps.campaigns.services import confirmations, monitoring
 from apps.mailer.services import bulk, importing, imports, verification
 from apps.senders.services import domains, relays
-from apps.tracking.services import partitions
+from apps.tracking.services import counting, partitions
 from core.celery import app
 
 
@@ -28,3 +28,4 @@ def sweep_due_work() -> None:
     domains.ring_due_checks()
     relays.ring_due_checks()
     partitions.ensure_next_months()
+    counting.fold()

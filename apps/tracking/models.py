@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
+from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from apps.campaigns.models import Campaign
 
 
 class Event(models.Model):
@@ -49,3 +54,73 @@ class Event(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["campaign_id", "contact_id", "at"], name="event_of_letter"),
         ]
+
+
+class Letter(models.Model):
+    """How often a letter was opened or clicked in, and how often by its person: of every kind,
+    and of a click of every link as well (`link` 0 is the letter as a whole).
+
+    A trigger of the events writes it: the step between none and one is what makes a count of
+    people exact, whatever is called a machine later. A click opens the letter too.
+    """
+
+    pk = models.CompositePrimaryKey("campaign_id", "contact_id", "kind", "link")
+    campaign_id = models.BigIntegerField()
+    contact_id = models.BigIntegerField()
+    kind = models.CharField(max_length=12)
+    link = models.IntegerField()
+    provider = models.CharField(max_length=16)
+    variant = models.PositiveSmallIntegerField()
+    events = models.IntegerField()
+    people = models.IntegerField()
+
+
+class Count(models.Model):
+    """What reports add up: events of a campaign by one property of theirs, and in campaign 0
+    those of the whole workspace.
+
+    `axis` is hour (UTC, YYYYMMDDHH), link, provider, device, country, variant, machine or detail;
+    of a workspace hour or provider_day ("YYYYMMDD provider"). `kind` is one of events, or sent,
+    failed and hard (no such mailbox) of the ledger. `events` includes those of `machines`;
+    `letters` had any such event, `people` one by a person (by link, provider and variant).
+
+    Triggers append to it in each transaction that changes the events or the ledger, so that it
+    cannot drift; services.counting folds what was appended into one row a key.
+    """
+
+    workspace_id = models.BigIntegerField()
+    campaign_id = models.BigIntegerField()
+    kind = models.CharField(max_length=12)
+    axis = models.CharField(max_length=12)
+    key = models.CharField(max_length=40, db_collation="C")
+    events = models.BigIntegerField(default=0, db_default=0)
+    machines = models.BigIntegerField(default=0, db_default=0)
+    people = models.BigIntegerField(default=0, db_default=0)
+    letters = models.BigIntegerField(default=0, db_default=0)
+    folded = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["campaign_id", "workspace_id", "axis", "key"], name="count_of_campaign"
+            ),
+            models.Index(fields=["id"], name="count_unfolded", condition=Q(folded=False)),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["campaign_id", "axis", "key", "kind", "workspace_id"],
+                name="count_folded",
+                condition=Q(folded=True),
+            ),
+        ]
+
+
+class ReportShare(models.Model):
+    """A campaign's report for whoever has the link, until it expires or is taken back."""
+
+    campaign = models.OneToOneField(Campaign, models.CASCADE, related_name="report_share")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Q
+from django.db.models import Q
 
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors as campaign_selectors
 from apps.campaigns.models import Campaign
 from apps.campaigns.selectors import CampaignProgress
 from apps.mailer.models import Contact, Import, Verdict, Verification
-from apps.mailer.selectors import ImportProgress, import_progress
+from apps.mailer.selectors import ImportProgress, import_progress, number_of
 
 SHOWN_CAMPAIGNS = 5
 SHOWN_IMPORTS = 5
@@ -19,22 +19,26 @@ SHOWN_IMPORTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Contacts by verdict; those without one are `unverified`. `code` filters the contacts page."""
+    """Contacts by verdict; those without one are `unverified`. `code` filters the contacts page.
+
+    Beyond ten thousand of a verdict they are not counted, but estimated: not `exact`.
+    """
 
     total: int
     verdicts: list[tuple[str, str, int]]
     unverified: int
+    exact: bool
 
 
 def audience_health(workspace: Workspace) -> Health:
-    counts = dict(
-        Contact.objects.filter(workspace=workspace)
-        .order_by()
-        .values_list("verdict")
-        .annotate(number=Count("id"))
+    contacts = Contact.objects.filter(workspace=workspace)
+    counts = {code: number_of(contacts.filter(verdict=code)) for code in (*Verdict.values, "")}
+    return Health(
+        sum(number for number, _exact in counts.values()),
+        [(code, str(label), counts[code][0]) for code, label in Verdict.choices],
+        counts[""][0],
+        all(exact for _number, exact in counts.values()),
     )
-    verdicts = [(code, str(label), counts.get(code, 0)) for code, label in Verdict.choices]
-    return Health(sum(counts.values()), verdicts, counts.get("", 0))
 
 
 def recent_campaigns(workspace: Workspace) -> list[tuple[Campaign, CampaignProgress | None]]:

@@ -6,12 +6,13 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from apps.accounts.http import WorkspaceRequest
 from apps.campaigns.models import Campaign
 from apps.senders.selectors import has_relay
-from apps.tracking import selectors
+from apps.tracking import selectors, trends
 
 
 @require_GET
@@ -28,8 +29,24 @@ def dashboard(request: WorkspaceRequest) -> HttpResponse:
         "launched": launched,
         "draft": campaigns.filter(state=Campaign.State.DRAFT).order_by("-id").first(),
         "sandbox": not has_relay(request.workspace),
+        **(_trends(request) if launched else {}),
     }
     return render(request, "tracking/dashboard.html", context)
+
+
+def _trends(request: WorkspaceRequest) -> dict[str, Any]:
+    found = trends.trends_of(request.workspace)
+    labels = (
+        _("Accepted"), _("Opens by people"), _("Clicks by people"), _("Unsubscribed"),
+        _("Complaints"), _("Bounced"),
+    )  # fmt: skip
+    return {
+        "trends": found,
+        "series": labels,
+        "sums": list(zip(labels, found.sums.values(), strict=True)),
+        "limits": (trends.COMPLAINTS, trends.HARD_BOUNCES),
+        "least_letters": trends.LEAST_LETTERS,
+    }
 
 
 @require_GET

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -38,12 +41,21 @@ def retry_unknown(*, campaign: Campaign) -> int:
     Those that become unknown meanwhile are left alone. Raises Conflict for a campaign that is
     neither being sent nor paused nor finished.
     """
+    return _retry(campaign, queueing.queue_unknown)
+
+
+def retry_failed(*, campaign: Campaign, faults: Sequence[str]) -> int:
+    """Queue all rows that failed by one of these faults; how many. As retry_unknown otherwise."""
+    return _retry(campaign, partial(queueing.queue_failed, faults=faults))
+
+
+def _retry(campaign: Campaign, queue: Callable[..., list[int]]) -> int:
     queued, after = 0, 0
     while True:
         with transaction.atomic():
             if not _open_again(campaign.pk):
                 raise Conflict(_("The campaign is in another state by now: look at it again."))
-            contact_ids = queueing.queue_unknown(campaign.pk, after=after, limit=CHUNK)
+            contact_ids = queue(campaign.pk, after=after, limit=CHUNK)
             if not contact_ids:
                 transaction.set_rollback(True)  # it stays finished
                 break

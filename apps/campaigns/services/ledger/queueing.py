@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import connection
 
 from apps.campaigns.services.ledger.plans import prepared_cursor
@@ -95,5 +97,32 @@ def queue_unknown(campaign_id: int, *, after: int, limit: int) -> list[int]:
             RETURNING row.contact_id
             """,
             {"campaign": campaign_id, "after": after, "limit": limit},
+        )
+        return [contact for (contact,) in cursor.fetchall()]
+
+
+def queue_failed(campaign_id: int, *, faults: Sequence[str], after: int, limit: int) -> list[int]:
+    """Queue what failed by these faults of the next contacts; the server's words stay."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH picked AS MATERIALIZED (
+                SELECT contact_id FROM campaigns_delivery
+                WHERE campaign_id = %(campaign)s AND status = 'failed'
+                  AND contact_id > %(after)s AND fault = ANY(%(faults)s)
+                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+            )
+            UPDATE campaigns_delivery AS row
+            SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
+            WHERE row.campaign_id = %(campaign)s
+              AND row.contact_id = ANY(ARRAY(SELECT contact_id FROM picked))
+            RETURNING row.contact_id
+            """,
+            {
+                "campaign": campaign_id,
+                "faults": list(faults),
+                "after": after,
+                "limit": limit,
+            },
         )
         return [contact for (contact,) in cursor.fetchall()]

@@ -1,0 +1,25 @@
+"""Formats of reports."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.formats import number_format
+from django.utils.translation import gettext
+
+register = template.Library()
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """A share from 0 to 1 in percent, to two figures where it is small; a dash where unknown."""
+    if value is None:
+        return "–"
+    share = 100 * value
+    places = 0 if share in {0, 100} else 1 if share >= 1 else 2
+    return gettext("%(percent)s%%") % {"percent": number_format(round(share, places), places)}
+
+
+@register.filter
+def of(part: int, whole: int | None) -> str:
+    """A part of a whole in percent; empty where there is no whole."""
+    return percent(part / whole) if whole else ""
