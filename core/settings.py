@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.senders",
     "apps.mailer",
+    "apps.content",
     "apps.campaigns",
     "apps.tracking",
     "apps.ops",
