@@ -56,3 +56,8 @@ def unescape_tags(source: str) -> str:
     """Tags as they were typed, in HTML that a browser wrote: there `>` in a text is `&gt;`,
     a quote in an attribute `&quot;`, and a second space U+00A0."""
     return TAG.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), source)
+
+
+def escape_tags(source: str) -> str:
+    """The reverse, for a source that a browser will parse: no quote in a tag ends an attribute."""
+    return TAG.sub(lambda found: html.escape(found[0], quote=False).replace('"', "&quot;"), source)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mjml import mjml2html
 
-from mailkit.liquid import hold
+from mailkit.liquid import escape_tags, hold
 
 MAX_SOURCE = 1_000_000  # characters
 MAX_DEPTH = 60  # the compiler recurses, and a stack that overflows there ends the process
@@ -32,9 +32,13 @@ _COMPONENTS = frozenset(
         "social-element spacer style table text title wrapper"
     ).split()
 )
-# Names that mj-attributes takes as its children are those of components.
 _ATTRIBUTES = re.compile(r"<[^\s/>]+(?:\s+[^\s=<>\"'/]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*\s*/?>")
 _POSITION = re.compile(r"at position (\d+):")
+_EMPTY_TAG = re.compile(r"<(mj-[a-z-]+)((?:\s+[^\s=<>\"'/]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*)\s*/>")
+# A browser drops the rows of a table that is none, and the visual builder knows no others of these.
+_NOT_IN_BUILDER = re.compile(
+    r"<(mj-(?:table|accordion|carousel|html-attributes|selector)\b[a-z-]*)", re.IGNORECASE
+)
 # HTML elements without an end, which therefore add no depth.
 _VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 
@@ -74,6 +78,17 @@ def compile_mjml(source: str) -> str | MjmlFault:
     if lost is not None:
         return MjmlFault(held.line_of(lost), "lost_tag", held.tags[lost])
     return held.restored(html)
+
+
+def for_builder(source: str) -> str:
+    """The same letter for a visual builder, which reads it as a browser reads HTML."""
+    return _EMPTY_TAG.sub(r"<\1\2></\1>", escape_tags(source))
+
+
+def not_for_builder(source: str) -> str:
+    """The first tag that a visual builder would damage, '' if there is none."""
+    found = _NOT_IN_BUILDER.search(source)
+    return found[1] if found else ""
 
 
 class _Checker(HTMLParser):
