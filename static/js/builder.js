@@ -5,6 +5,9 @@ const { words } = data;
 const SAVE_DELAY = 3000;
 const RETRY_DELAY = 15_000;
 const dialog = document.getElementById("picker-dialog");
+// Of the builder's own texts only the English ones are in its file.
+const locale = data.messages ? "ru" : "en";
+const messages = data.messages ? { ru: (await import(data.messages)).default } : {};
 let takePicture = null;
 
 const editor = grapesjs.init({
@@ -18,15 +21,42 @@ const editor = grapesjs.init({
   noticeOnUnload: false,
   components: data.design,
   plugins: ["grapesjs-mjml"],
-  pluginsOpts: { "grapesjs-mjml": { blocks: [], imagePlaceholderSrc: data.placeholder, useCustomTheme: false } },
+  pluginsOpts: {
+    "grapesjs-mjml": {
+      blocks: [],
+      imagePlaceholderSrc: data.placeholder,
+      useCustomTheme: false,
+      i18n: { [locale]: { "grapesjs-mjml": data.mjml } },
+    },
+  },
+  // The head of a letter is nothing to look at.
+  canvasCss: "mj-preview, mj-title, mj-raw { display: none !important }",
   assetManager: { custom: { open: openPicker, close: () => dialog.close() } },
-  i18n: { locale: "en", detectLocale: false },
+  i18n: { locale, detectLocale: false, messages },
 });
 
+namePanels();
 addBlocks();
 addFields();
 addSaveAsBlock();
 keepSaved();
+
+// Words in place of the icons of a font that would come from elsewhere.
+function namePanels() {
+  editor.Panels.removePanel("options");
+  const side = editor.Panels.getPanel("views").get("buttons");
+  side.reset([
+    { id: "open-blocks", command: "open-blocks", label: words.blocks, togglable: false, active: true },
+    { id: "open-sm", command: "open-sm", label: words.style, togglable: false },
+    { id: "open-tm", command: "open-tm", label: words.settings, togglable: false },
+    { id: "open-layers", command: "open-layers", label: words.layers, togglable: false },
+  ]);
+  // What is chosen is there to be changed.
+  editor.on("component:selected", () => {
+    const open = side.find((button) => button.get("active"));
+    if (open?.id === "open-blocks") side.get("open-sm").set("active", true);
+  });
+}
 
 function addBlocks() {
   const column = (inner) => `<mj-column>${inner}</mj-column>`;

@@ -12,6 +12,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from apps.accounts.http import WorkspaceRequest
@@ -66,6 +67,8 @@ def builder_page(
         "picker": reverse("content:picker", args=[slug]),
         "saveBlock": reverse("content:block_save", args=[slug]),
         "words": _words(),
+        "mjml": _mjml_words(),
+        "messages": static("vendor/grapes-ru.js") if get_language() == "ru" else "",
     }
     context = {"letter": letter, "data": data, "back": back, "preview": preview}
     return render(request, "content/builder.html", context)
@@ -79,6 +82,10 @@ def _words() -> dict[str, str]:
         "unsaved": _("Not saved yet"),
         "offline": _("Not saved: the server cannot be reached. It is tried again."),
         "field": _("Insert field"),
+        "blocks": _("Blocks"),
+        "style": _("Look"),
+        "settings": _("Settings"),
+        "layers": _("Outline"),
         "savedBlocks": _("Saved blocks"),
         "content": _("Content"),
         "saveBlock": _("Save as block"),
@@ -93,10 +100,51 @@ def _words() -> dict[str, str]:
         "image": _("Picture"),
         "divider": _("Divider"),
         "spacer": _("Space"),
-        "social": _("Social links"),
         "footer": _("Footer"),
         "newText": _("Write here."),
         "newHeading": _("Heading"),
         "newButton": _("Read more"),
         "footerText": _("You get this letter because you subscribed to our news."),
+    }
+
+
+def _mjml_words() -> dict[str, object]:
+    """The texts of grapesjs-mjml, as its own locale files have them."""
+    return {
+        "category": "",
+        "panels": {
+            "buttons": {
+                "undo": _("Undo"),
+                "redo": _("Redo"),
+                "desktop": _("Desktop"),
+                "tablet": _("Tablet"),
+                "mobile": _("Phone"),
+                "import": "MJML",
+            },
+            "import": {"title": "MJML", "button": "MJML", "label": ""},
+            "export": {"title": "MJML"},
+        },
+        "components": {
+            "names": {
+                "body": _("Letter"),
+                "button": _("Button"),
+                "column": _("Column"),
+                "oneColumn": _("Section"),
+                "twoColumn": _("Two columns"),
+                "threeColumn": _("Three columns"),
+                "divider": _("Divider"),
+                "group": _("Group"),
+                "hero": _("Cover"),
+                "image": _("Picture"),
+                "navBar": _("Menu"),
+                "navLink": _("Menu link"),
+                "section": _("Section"),
+                "socialGroup": _("Social links"),
+                "socialElement": _("Social link"),
+                "spacer": _("Space"),
+                "text": _("Text"),
+                "wrapper": _("Frame"),
+                "raw": _("Code"),
+            }
+        },
     }
