@@ -24,9 +24,7 @@ _ATTRIBUTES = {
 _CLASSES = {"ql-align-center", "ql-align-right", "ql-align-justify"} | {
     f"ql-indent-{level}" for level in range(1, 9)
 }
-_INDENTS = "".join(
-    f".ql-indent-{level}{{padding-left:{level * 24}px}}" for level in range(1, 9)
-)
+_INDENTS = "".join(f".ql-indent-{level}{{padding-left:{level * 24}px}}" for level in range(1, 9))
 _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL | re.IGNORECASE)
 
 # A table for Outlook, which knows no max-width; colours that a dark mode can turn round.
@@ -99,7 +97,9 @@ def rich_text_of(html: str) -> str:
     found = _BODY.search(html)
     text = re.sub(r"<!--.*?-->", "", found[1] if found else html, flags=re.DOTALL)
     # Tables of a letter are its layout: without them their cells are read one after another.
-    return re.sub(r"</?(?:table|thead|tbody|tr|td|th|div)[^>]*>", "\n", clean_rich_text(text)).strip()
+    return re.sub(
+        r"</?(?:table|thead|tbody|tr|td|th|div)[^>]*>", "\n", clean_rich_text(text)
+    ).strip()
 
 
 def has_content(html: str) -> bool:

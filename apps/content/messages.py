@@ -13,7 +13,7 @@ _FAULTS = {
     "unclosed": gettext_lazy("<%(detail)s> is not closed: add </%(detail)s> where it ends."),
     "not_open": gettext_lazy("</%(detail)s> closes what was not opened: take it out."),
     "attributes": gettext_lazy(
-        "an attribute of <%(detail)s> cannot be read: write it as name=\"value\"."
+        'an attribute of <%(detail)s> cannot be read: write it as name="value".'
     ),
     "include": gettext_lazy("a letter cannot include files: paste their text instead."),
     "too_deep": gettext_lazy("tags are nested too deeply: take some levels out."),

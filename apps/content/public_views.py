@@ -14,6 +14,8 @@ TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif"}
 @require_safe
 def picture(request: HttpRequest, key: str, format: str) -> FileResponse:
     """The file, which never changes. Neither a session nor the database is asked."""
+    # The answer is the same for everybody: without "Vary: Cookie" shared caches keep one copy.
+    request.session.accessed = False
     try:
         file = default_storage.open(f"{FOLDER}/{key}.{format}")
     except FileNotFoundError as error:

@@ -76,7 +76,9 @@ def test_a_bomb_is_not_decoded() -> None:
     """50,000 by 50,000 pixels in a few kilobytes: 2.5 GB if anybody unpacked them."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     bomb = (
@@ -92,7 +94,9 @@ def test_nothing_but_pixels_survives() -> None:
     exif = Image.Exif()
     exif[0x010F] = "Secret Camera"
     exif[0x8825] = {1: "N", 2: (55.0, 45.0, 0.0)}
-    data = picture_file(format="JPEG", exif=exif, comment=b"a comment") + b"PK\x03\x04 a second file"
+    data = (
+        picture_file(format="JPEG", exif=exif, comment=b"a comment") + b"PK\x03\x04 a second file"
+    )
     made = read(data)
     for secret in (b"Secret", b"Exif", b"a comment", b"PK\x03\x04"):
         assert secret not in made.data
@@ -143,7 +147,9 @@ def test_any_crop_gives_a_picture(crop: Crop) -> None:
     assert 1 <= made.height <= 40
 
 
-@given(st.binary(max_size=300), st.sampled_from(["PNG", "JPEG", "GIF", "WEBP"]), st.integers(0, 400))
+@given(
+    st.binary(max_size=300), st.sampled_from(["PNG", "JPEG", "GIF", "WEBP"]), st.integers(0, 400)
+)
 def test_damaged_files_never_raise(noise: bytes, format: str, at: int) -> None:
     data = picture_file(format=format)
     read_picture(BytesIO(data[:at] + noise + data[at + len(noise) :]))

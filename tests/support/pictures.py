@@ -21,7 +21,9 @@ def picture_file(
 
 
 def moving_picture(frames: int = 3, size: tuple[int, int] = (20, 20)) -> bytes:
-    images = [Image.new("RGB", size, (index * 40 % 256, index % 256, 90)) for index in range(frames)]
+    images = [
+        Image.new("RGB", size, (index * 40 % 256, index % 256, 90)) for index in range(frames)
+    ]
     out = BytesIO()
     images[0].save(out, "GIF", save_all=True, append_images=images[1:], duration=80, loop=0)
     return out.getvalue()

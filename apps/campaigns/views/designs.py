@@ -53,9 +53,7 @@ def mode(request: WorkspaceRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         drafts.change_editor(campaign=campaign, to=request.POST.get("editor", ""))
         return redirect(back)
-    return modes_page(
-        request, campaign, editor=campaign.editor, back=back, empty=not campaign.html
-    )
+    return modes_page(request, campaign, editor=campaign.editor, back=back, empty=not campaign.html)
 
 
 @require_http_methods(["GET", "POST"])

@@ -7,64 +7,144 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Block',
+            name="Block",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('kind', models.CharField(choices=[('mjml', 'MJML, for the builder and MJML letters'), ('html', 'HTML, for HTML letters')], default='mjml', max_length=4, verbose_name='kind')),
-                ('source', models.TextField(verbose_name='source')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='blocks', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("mjml", "MJML, for the builder and MJML letters"),
+                            ("html", "HTML, for HTML letters"),
+                        ],
+                        default="mjml",
+                        max_length=4,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("source", models.TextField(verbose_name="source")),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="blocks",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'name'), name='block_name_unique')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "name"), name="block_name_unique")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Picture',
+            name="Picture",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=22, unique=True)),
-                ('sha256', models.CharField(max_length=64)),
-                ('format', models.CharField(choices=[('png', 'PNG'), ('jpg', 'JPEG'), ('gif', 'GIF')], max_length=3)),
-                ('name', models.CharField(max_length=150, verbose_name='name')),
-                ('alt', models.CharField(blank=True, default='', max_length=300, verbose_name='alternative text')),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('size', models.PositiveIntegerField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pictures', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=22, unique=True)),
+                ("sha256", models.CharField(max_length=64)),
+                (
+                    "format",
+                    models.CharField(
+                        choices=[("png", "PNG"), ("jpg", "JPEG"), ("gif", "GIF")], max_length=3
+                    ),
+                ),
+                ("name", models.CharField(max_length=150, verbose_name="name")),
+                (
+                    "alt",
+                    models.CharField(
+                        blank=True, default="", max_length=300, verbose_name="alternative text"
+                    ),
+                ),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("size", models.PositiveIntegerField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pictures",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['workspace', '-id'], name='picture_newest')],
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'sha256'), name='picture_unique')],
+                "indexes": [models.Index(fields=["workspace", "-id"], name="picture_newest")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "sha256"), name="picture_unique")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Template',
+            name="Template",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=150, verbose_name='name')),
-                ('editor', models.CharField(choices=[('builder', 'Drag and drop'), ('mjml', 'MJML'), ('html', 'HTML'), ('rich', 'Rich text')], default='builder', max_length=7)),
-                ('design', models.TextField(blank=True, default='')),
-                ('html', models.TextField(blank=True, default='', verbose_name='HTML')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='templates', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=150, verbose_name="name")),
+                (
+                    "editor",
+                    models.CharField(
+                        choices=[
+                            ("builder", "Drag and drop"),
+                            ("mjml", "MJML"),
+                            ("html", "HTML"),
+                            ("rich", "Rich text"),
+                        ],
+                        default="builder",
+                        max_length=7,
+                    ),
+                ),
+                ("design", models.TextField(blank=True, default="")),
+                ("html", models.TextField(blank=True, default="", verbose_name="HTML")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="templates",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['workspace', '-id'], name='template_newest')],
+                "indexes": [models.Index(fields=["workspace", "-id"], name="template_newest")],
             },
         ),
     ]

@@ -201,9 +201,7 @@ def template_mode(request: WorkspaceRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         services.change_editor(template=template, to=request.POST.get("editor", ""))
         return redirect(back)
-    return modes_page(
-        request, template, editor=template.editor, back=back, empty=not template.html
-    )
+    return modes_page(request, template, editor=template.editor, back=back, empty=not template.html)
 
 
 @require_POST

@@ -180,7 +180,10 @@ def test_preview_is_of_a_contact_and_may_run_nothing(
     make_contact(workspace, "vera@example.com", first_name="<b>Vera</b>")
     make_contact(Workspace.objects.get(slug="elsewhere"), "theirs@example.com", first_name="Secret")
     url = f"{PAGE}{template.pk}/preview/"
-    assert "Hello &lt;b&gt;Vera" in client.get(url, {"preview_as": "VERA@example.com"}).content.decode()
+    assert (
+        "Hello &lt;b&gt;Vera"
+        in client.get(url, {"preview_as": "VERA@example.com"}).content.decode()
+    )
     assert "Secret" not in client.get(url, {"preview_as": "theirs@example.com"}).content.decode()
     policy = client.get(url).headers["Content-Security-Policy"]
     assert policy.startswith("sandbox ")
@@ -199,7 +202,9 @@ def test_the_builder_saves_and_only_its_page_has_inline_styles(
     assert "script-src 'self' 'nonce-" in policy
     assert "unsafe-inline" not in client.get(PAGE).headers["Content-Security-Policy"]
     # As a browser serialises a Liquid tag in text.
-    design = MJML.replace("{{ first_name }}", '{% if a &gt; 1 %}{{ b | default:&nbsp;"c" }}{% endif %}')
+    design = MJML.replace(
+        "{{ first_name }}", '{% if a &gt; 1 %}{{ b | default:&nbsp;"c" }}{% endif %}'
+    )
     version = template.updated_at.isoformat()
     answer = client.post(url, {"version": version, "design": design}, headers=JSON)
     assert answer.status_code == 200
@@ -302,7 +307,12 @@ def test_a_picture_is_served_to_everybody(picture: Picture) -> None:
     assert "Cookie" not in response.headers.get("Vary", "")
     body = b"".join(response.streaming_content)  # type: ignore[attr-defined]
     assert len(body) == picture.size
-    for path in (f"/m/{'a' * 22}.png", f"/m/{picture.key}.jpg", "/m/../settings.py", f"/m/{picture.key}.svg"):
+    for path in (
+        f"/m/{'a' * 22}.png",
+        f"/m/{picture.key}.jpg",
+        "/m/../settings.py",
+        f"/m/{picture.key}.svg",
+    ):
         assert Client().get(path).status_code == 404
 
 

@@ -34,9 +34,7 @@ def test_every_letter(starter: Starter, language: str) -> None:
 
 
 def test_texts_are_complete_in_russian() -> None:
-    used = {
-        text for file in _FOLDER.glob("*.mjml") for text in _TEXT.findall(file.read_text())
-    }
+    used = {text for file in _FOLDER.glob("*.mjml") for text in _TEXT.findall(file.read_text())}
     assert used == set(starters.texts("ru"))
 
 
