@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.senders",
     "apps.mailer",
+    "apps.content",
     "apps.campaigns",
     "apps.tracking",
     "apps.ops",

@@ -97,6 +97,9 @@ class CampaignForm(TargetsForm):
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
+    design = forms.CharField(
+        label=_("Letter"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
+    )
     html = forms.CharField(
         label=_("HTML"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
     )
@@ -128,7 +131,10 @@ class CampaignForm(TargetsForm):
     @classmethod
     def of(cls, campaign: Campaign) -> CampaignForm:
         """The form showing what is saved."""
-        fields = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
+        fields = (
+            *("name", "subject", "from_name", "from_email", "reply_to"),
+            *("design", "html", "text"),
+        )
         saved: dict[str, Any] = {name: getattr(campaign, name) for name in fields}
         for name in TARGETS:
             saved[name] = list(getattr(campaign, name).values_list("pk", flat=True))
@@ -138,8 +144,12 @@ class CampaignForm(TargetsForm):
         return cls(initial=saved, workspace=campaign.workspace)
 
     def content(self) -> dict[str, Any]:
-        """What create_campaign and update_campaign take."""
-        return {name: value for name, value in self.cleaned_data.items() if name != "version"}
+        """What create_campaign and update_campaign take.
+
+        Of the letter only what the page had: in the builder's mode it has none of it.
+        """
+        absent = {"version"} | {name for name in ("design", "html") if name not in self.data}
+        return {name: value for name, value in self.cleaned_data.items() if name not in absent}
 
 
 class AudienceForm(TargetsForm):

@@ -12,18 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
+from apps.content.models import Editor
 from apps.mailer.models import Contact, ContactList, Segment, Verdict
 
 
 def only_valid() -> list[str]:
     return [Verdict.VALID.value]
-
-
-class Editor(models.TextChoices):
-    BUILDER = "builder", _("Drag and drop")
-    MJML = "mjml", _("MJML")
-    HTML = "html", _("HTML")
-    RICH = "rich", _("Rich text")
 
 
 class Campaign(models.Model):

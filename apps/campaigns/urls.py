@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.campaigns.views import campaigns, deliveries, editor, steering
+from apps.campaigns.views import campaigns, deliveries, designs, editor, steering
 
 app_name = "campaigns"
 urlpatterns = [
@@ -11,6 +11,11 @@ urlpatterns = [
     path("<int:pk>/progress/", campaigns.progress, name="progress"),
     path("<int:pk>/left-out/", campaigns.left_out, name="left_out"),
     path("<int:pk>/edit/", editor.edit, name="edit"),
+    path("<int:pk>/builder/", designs.builder, name="builder"),
+    path("<int:pk>/mode/", designs.mode, name="mode"),
+    path("<int:pk>/start-from/", designs.start_from, name="start_from"),
+    path("<int:pk>/save-template/", designs.save_template, name="save_template"),
+    path("from-template/<int:template_pk>/", designs.from_template, name="from_template"),
     path("<int:pk>/preview/", editor.preview, name="preview"),
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
     path("<int:pk>/test/", editor.test_send, name="test_send"),

@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign
+from apps.content.models import Editor, Template
+from apps.content.services.letters import converted, html_of, stored_design
 from apps.mailer.models import Verdict
 from core.errors import Conflict, InvalidInput
 from mailkit.addresses import Fault, parse_address
@@ -18,7 +20,10 @@ from mailkit.rfc2047 import CONTROL
 
 TARGETS = ("lists", "segments", "excluded_lists", "excluded_segments")
 FLAGS = ("track_opens", "track_clicks")
-CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
+CONTENT = (
+    *("name", "subject", "from_name", "from_email", "reply_to"),
+    *("editor", "design", "html", "text"),
+)
 State = Campaign.State
 LARGEST_PART = 1_000_000
 _ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to")
@@ -41,6 +46,25 @@ def update_campaign(*, campaign: Campaign, **content: Any) -> Campaign:
                 _("This campaign was changed in another window: reload the page to see it.")
             )
         return _write(campaign, content)
+
+
+def change_editor(*, campaign: Campaign, to: str) -> Campaign:
+    """Go on writing the letter in another way. Raises Conflict, InvalidInput."""
+    if to not in Editor.values:
+        raise InvalidInput(_("Choose how to make the letter."))
+    design, html = converted(
+        editor=campaign.editor, to=to, design=campaign.design, html=campaign.html
+    )
+    return update_campaign(campaign=campaign, editor=to, design=design, html=html)
+
+
+def start_from(*, campaign: Campaign, source: Template | str) -> Campaign:
+    """Replace the letter by a template's, or by MJML of our own. Raises Conflict."""
+    if isinstance(source, str):
+        return update_campaign(campaign=campaign, editor=Editor.BUILDER, design=source, html="")
+    return update_campaign(
+        campaign=campaign, editor=source.editor, design=source.design, html=source.html
+    )
 
 
 def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
@@ -101,6 +125,11 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     for chosen in targets.values():
         if any(one.workspace_id != campaign.workspace_id for one in chosen):
             raise InvalidInput(_("This list or segment does not exist."))
+    if campaign.editor == Editor.HTML:
+        campaign.design = ""
+    elif "design" in content:
+        campaign.design = stored_design(editor=campaign.editor, design=campaign.design)
+        campaign.html = html_of(editor=campaign.editor, design=campaign.design)
     campaign.name = campaign.name or campaign.subject[:150] or _("Untitled campaign")
     campaign.updated_at = timezone.now()
     campaign.pause_reason = ""  # why it could not be launched: it is another draft now

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
@@ -21,22 +21,23 @@ from apps.campaigns.services.campaigns import update_campaign
 from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
-from apps.mailer.models import Contact, ContactField
+from apps.content.models import Editor
+from apps.content.services.letters import html_of, stored_design
+from apps.content.views.preview import letter_document
+from apps.content.views.templates import editor_context
+from apps.mailer.models import Contact
 from apps.senders.selectors import has_relay
 from core.errors import AppError, Conflict, InvalidInput
 
-SUGGESTED_CONTACTS = 20
 SHOWN_TESTS = 5
 
-# The letter may load its pictures, as it would in a mail program, and nothing else.
-LETTER_POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
-    "img-src data: https: http:; style-src 'unsafe-inline'; font-src https: data:; "
-    "form-action 'none'; frame-ancestors 'self'"
-)
-DOCTYPE = re.compile(r"\A(?:\s*<!doctype[^>]*>)?", re.IGNORECASE)
 # Where the editor's save buttons lead.
-NEXT_PAGES = {"test": "test_send", "launch": "launch"}
+NEXT_PAGES = {
+    "test": "test_send",
+    "launch": "launch",
+    "builder": "builder",
+    "mode": "mode",
+}
 
 
 @require_http_methods(["GET", "POST"])
@@ -52,19 +53,31 @@ def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
         return to_page("detail", campaign, request)
     if request.method == "GET":
         return _editor(request, campaign, CampaignForm.of(campaign))
+    # The page saves by itself now and then, and shows what the answer says.
+    wants_json = request.headers.get("Accept", "").startswith("application/json")
     form = CampaignForm(request.POST, workspace=request.workspace)
     if not form.is_valid():
+        if wants_json:
+            return JsonResponse({"errors": form.errors}, status=422)
         return _editor(request, campaign, form, status=422)
     if form.cleaned_data["version"] != version(campaign):
+        if wants_json:
+            raise Conflict(_("This draft was changed elsewhere. Save it to see what to do."))
         return _stale_editor(request, campaign)
     try:
         update_campaign(campaign=campaign, **form.content())
     except Conflict:
+        if wants_json:
+            raise
         # Saved or launched elsewhere since the lines above have read it.
         return _stale_editor(request, campaign_or_404(request, pk))
     except InvalidInput as error:
+        if wants_json:
+            raise
         form.add_error(None, error.message)
         return _editor(request, campaign_or_404(request, pk), form, status=422)
+    if wants_json:
+        return JsonResponse({"version": version(campaign)})
     if next_page := NEXT_PAGES.get(request.POST.get("next", "")):
         return to_page(next_page, campaign, request)
     messages.success(request, _("The draft is saved."))
@@ -94,26 +107,10 @@ def _editor(
         "campaign": campaign,
         "form": form,
         "stale": stale,
-        "merge_fields": merge_fields(request),
-        "unsubscribe_code": '<a href="{{{{ unsubscribe_url }}}}">{}</a>'.format(_("Unsubscribe")),
-        "unsubscribe_text": "{{ unsubscribe_url }}",
-        "contacts": Contact.objects.filter(workspace=request.workspace).order_by("-id")[
-            :SUGGESTED_CONTACTS
-        ],
+        **editor_context(request, campaign.editor),
+        "preview_url": reverse("campaigns:preview", args=[request.workspace.slug, campaign.pk]),
     }
     return render(request, "campaigns/edit.html", context, status=status)
-
-
-def merge_fields(request: WorkspaceRequest) -> list[tuple[str, str]]:
-    """(label, code) of what can be merged into a letter, with defaults where they read well."""
-    first_name = '{{{{ first_name | default: "{}" }}}}'.format(_("friend"))
-    own = ContactField.objects.filter(workspace=request.workspace).order_by("label")
-    return [
-        (_("First name"), first_name),
-        (_("Last name"), "{{ last_name }}"),
-        (_("Email"), "{{ email }}"),
-        *((field.label, f'{{{{ {field.key} | default: "" }}}}') for field in own),
-    ]
 
 
 @require_http_methods(["GET", "POST"])
@@ -126,12 +123,7 @@ def preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
         html = letter.html or format_html("<pre>{}</pre>", letter.text)
     except AppError as error:
         html = format_html("<p>{}</p>", error.message)
-    # Links open in tabs of their own. Before the doctype the tag would mean quirks mode.
-    html = DOCTYPE.sub(r'\g<0><base target="_blank">', html, count=1)
-    response = HttpResponse(html)
-    response["Content-Security-Policy"] = LETTER_POLICY
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+    return letter_document(html)
 
 
 @require_http_methods(["GET", "POST"])
@@ -151,7 +143,7 @@ def preview_text(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 def _with_posted_content(request: WorkspaceRequest, campaign: Campaign) -> Campaign:
     """The campaign with the form's content, unsaved and unchecked: drafts are often half-done."""
-    for name in ("subject", "html", "text"):
+    for name in ("subject", "design", "html", "text"):
         if name in request.POST:
             setattr(campaign, name, request.POST[name])
     # The preview shows no sender, and must not wait for one.
@@ -160,6 +152,9 @@ def _with_posted_content(request: WorkspaceRequest, campaign: Campaign) -> Campa
 
 
 def _preview(request: WorkspaceRequest, campaign: Campaign) -> Preview:
+    if "design" in request.POST and campaign.editor != Editor.HTML:
+        design = stored_design(editor=campaign.editor, design=campaign.design)
+        campaign.html = html_of(editor=campaign.editor, design=design)
     return render_preview(campaign=campaign, contact=_contact(request, _preview_as(request)))
 
 

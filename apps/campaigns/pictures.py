@@ -1,0 +1,18 @@
+"""Where campaigns use pictures, for the media library (apps.content.services.pictures)."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import Workspace
+from apps.campaigns.models import Campaign
+
+
+def used_in(workspace: Workspace, key: str) -> list[str]:
+    """The campaigns whose letters hold a picture's key, as places for people; at most 20."""
+    found = Campaign.objects.filter(
+        Q(html__contains=key) | Q(design__contains=key), workspace=workspace
+    )
+    names = found.order_by("-id").values_list("name", flat=True)[:20]
+    return [_("campaign “%(name)s”") % {"name": name} for name in names]

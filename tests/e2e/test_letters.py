@@ -1,0 +1,125 @@
+"""Letters made in a real browser: the builder, rich text, code, and a template in a campaign."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.test_main_job import sign_in
+from tests.support.pictures import picture_file
+from tests.support.stack import RunningStack
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+SAVED = re.compile("^Saved")
+
+
+def begin(page: Page, stack: RunningStack, name: str) -> str:
+    stack.manage("create_account", f"{name}@example.com", "--workspace", f"{name} shop")
+    sign_in(page, f"{name}@example.com")
+    expect(page).to_have_url(re.compile(rf"/w/{name}-shop/$"))
+    return f"/w/{name}-shop/"
+
+
+def stored(stack: RunningStack, table: str, slug: str) -> tuple[str, str]:
+    [(design, html)] = stack.sql(
+        f"SELECT design, html FROM {table} WHERE workspace_id = "
+        "(SELECT id FROM accounts_workspace WHERE slug = %s)",
+        slug,
+    )
+    return design, html
+
+
+def test_build_a_letter_by_dragging(page: Page, stack: RunningStack) -> None:
+    home = begin(page, stack, "dora")
+    page.goto(f"{home}templates/new/")
+    page.get_by_role("button", name="Begin with Welcome").click()
+    page.get_by_role("button", name="Open the builder").click()
+    expect(page.locator("body[data-ready]")).to_be_attached()
+    letter = page.frame_locator(".gjs-frame")
+    page.locator(".gjs-block", has_text="Heading").drag_to(letter.get_by_text("We are glad"))
+    heading = letter.get_by_text("Heading", exact=True)
+    expect(heading).to_be_visible()
+    heading.dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Fish & <chips> for ")
+    page.locator(".gjs-rte-toolbar select").last.select_option(label="Last name")
+    letter.get_by_text("You get this letter").click()
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED)
+    page.get_by_role("link", name="Back").click()
+
+    design, html = stored(stack, "content_template", "dora-shop")
+    for source in (design, html):
+        assert re.search(r"Fish &amp; &lt;chips&gt; for(?: |&nbsp;){{ last_name }}", source)
+        assert '{{ first_name | default: "friend" }}' in source
+    assert html.startswith("<!doctype html>")
+
+    # Into a campaign, whose preview shows it.
+    page.get_by_role("button", name="Use in a campaign").click()
+    expect(page).to_have_url(re.compile(r"/campaigns/\d+/edit/$"))
+    expect(page.frame_locator(".preview-frame").get_by_text("Fish & <chips>")).to_be_visible()
+    assert stored(stack, "campaigns_campaign", "dora-shop") == (design, html)
+
+
+def test_rich_text_saves_itself(page: Page, stack: RunningStack) -> None:
+    home = begin(page, stack, "rita")
+    page.goto(f"{home}templates/new/")
+    page.locator("#id_name").fill("A note")
+    page.locator("#id_editor").select_option("rich")
+    page.get_by_role("button", name="Create").click()
+    page.locator(".ql-editor").click()
+    page.keyboard.type("Dear reader")
+    page.keyboard.press("Control+A")
+    page.locator(".ql-bold").click()
+    page.keyboard.press("End")
+    page.get_by_role("button", name="Insert field").click()
+    page.get_by_role("button", name="Unsubscribe link").click()
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED)
+    expect(page.frame_locator(".preview-frame").get_by_text("Dear reader")).to_be_visible()
+    design, html = stored(stack, "content_template", "rita-shop")
+    assert "<strong>Dear reader</strong>" in html
+    assert '<a href="{{ unsubscribe_url }}">Unsubscribe</a>' in html
+    page.reload()
+    expect(page.locator(".ql-editor strong")).to_have_text(re.compile("Dear reader"))
+
+
+def test_code_with_a_fault_a_picture_and_a_second_tab(page: Page, stack: RunningStack) -> None:
+    home = begin(page, stack, "cora")
+    page.goto(f"{home}templates/new/")
+    page.locator("#id_name").fill("Code")
+    page.locator("#id_editor").select_option("mjml")
+    page.get_by_role("button", name="Create").click()
+    code = page.locator(".CodeMirror")
+    state = page.locator("[data-save-state]")
+    faults = page.context.new_page()  # refusals are logged by the browser as errors
+    faults.goto(page.url)
+    faults.locator(".CodeMirror").click()
+    faults.keyboard.press("Control+Home")
+    faults.keyboard.insert_text("<mj-foo>\n")
+    expect(faults.locator("[data-save-state]")).to_have_text(re.compile("Line 1: .*mj-foo"))
+    faults.get_by_role("button", name="Undo").click()
+    expect(faults.locator("[data-save-state]")).to_have_text(SAVED)
+
+    # A picture from the library, put where the cursor is.
+    faults.get_by_role("button", name="Picture").click()
+    upload = {"name": "logo.png", "mimeType": "image/png", "buffer": picture_file()}
+    faults.locator("#picker-files").set_input_files([upload])  # type: ignore[list-item]
+    faults.get_by_role("button", name="Upload").click()
+    faults.locator("[data-picture]").click()
+    expect(faults.locator(".CodeMirror")).to_contain_text("<mj-image src=")
+    faults.close(run_before_unload=False)
+
+    # This tab still has the version from before.
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator("#id_name").fill("Code, the other tab")
+    expect(other.locator("[data-save-state]")).to_have_text(SAVED)
+    other.close()
+    expect(code).to_be_visible()
+    expect(state).to_have_text("")
+    page.locator("#id_name").fill("Mine")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("changed elsewhere")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#messages")).to_contain_text("The template is saved")
