@@ -49,12 +49,14 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 @given(counts(), counts())
 def test_a_difference_turns_round_with_its_counts(a: Count, b: Count) -> None:
     one, other = difference(a, b), difference(b, a)
-    assert one.low == pytest.approx(-other.high) and one.high == pytest.approx(-other.low)
-    assert -1 <= one.low <= a.rate - b.rate + 1e-12 and a.rate - b.rate - 1e-12 <= one.high <= 1
+    assert one.low == pytest.approx(-other.high)
+    assert one.high == pytest.approx(-other.low)
+    assert -1 <= one.low <= a.rate - b.rate + 1e-12
+    assert a.rate - b.rate - 1e-12 <= one.high <= 1
 
 
 @pytest.mark.parametrize(
-    "a, b, low, high",
+    ("a", "b", "low", "high"),
     [
         # Newcombe 1998, table II, method 10.
         (Count(56, 70), Count(48, 80), 0.0524, 0.3339),
@@ -108,7 +110,7 @@ def test_the_leader_has_the_highest_rate_and_the_first_of_equals_leads(found: li
 
 
 @pytest.mark.parametrize(
-    "found, finding",
+    ("found", "finding"),
     [
         ([Count(0, 0), Count(0, 0)], "nothing"),
         ([Count(0, 100), Count(0, 90)], "nothing"),
@@ -139,7 +141,7 @@ def _power(rate: float, higher: float, letters: int) -> float:
     )
 
 
-@pytest.mark.parametrize("rate, apart", [(0.2, 0.2), (0.05, 0.2), (0.5, 0.25)])
+@pytest.mark.parametrize(("rate", "apart"), [(0.2, 0.2), (0.05, 0.2), (0.5, 0.25)])
 def test_so_many_letters_show_a_difference_as_often_as_promised(rate: float, apart: float) -> None:
     letters = experiments.letters_needed(rate, apart)
     assert _power(rate, rate + apart, letters) == pytest.approx(0.8, abs=0.05)

@@ -59,14 +59,15 @@ def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
 def resend_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
     """A new draft for those who were sent this campaign and have not opened it.
 
-    Of a campaign with variants it is the letter that won. Raises Conflict while it is being sent, and where opens were not counted.
+    Of a campaign with variants it is the letter that won. Raises Conflict while it is being sent,
+    and where opens were not counted.
     """
     if campaign.state not in {State.FINISHED, State.CANCELLED}:
         raise Conflict(_("Wait until the campaign is over: until then nobody is late to open it."))
     if not campaign.track_opens:
         raise Conflict(_("Opens of this campaign were not counted: nobody knows who read it."))
     name = _("%(name)s (not opened)") % {"name": campaign.name[:120]}
-    winner = campaign.variants.filter(number=campaign.winner).first()
+    winner = campaign.variants.filter(number=campaign.winner or 0).first()
     # Read at last with the winner's letter; the variants have had their test.
     source = variants.as_campaign(campaign, winner) if winner else copy(campaign)
     source.test_share = None

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
+from apps.campaigns.experiments import VariantRows, count, counts_by, due_at
 from apps.campaigns.models import Campaign, Variant, WinnerBy
 from apps.campaigns.services import launch
 from apps.campaigns.services.ledger import experiments as rows
 from apps.campaigns.services.ledger import queueing
-from apps.campaigns.services.ledger.experiments import VariantRows
 from core.errors import Conflict, InvalidInput
-from mailkit.experiments import Count, compare
+from mailkit.experiments import compare
 
 logger = logging.getLogger(__name__)
 
@@ -76,17 +75,6 @@ def decide_due() -> int:
     return decided
 
 
-def due_at(campaign: Campaign) -> datetime:
-    """When the winner is chosen, of a campaign all of whose test letters are out."""
-    assert campaign.tested_at is not None
-    return campaign.tested_at + timedelta(minutes=campaign.winner_after)
-
-
-def counts_by(by: str, counted: VariantRows | Variant) -> Count:
-    """Of the accepted letters those that were clicked in, else those that were opened."""
-    return Count(counted.clicked if by == WinnerBy.CLICKS else counted.opened, counted.accepted)
-
-
 def _note_tested(campaign: Campaign) -> None:
     """The time runs from when no test letter is left to send: a warm-up may take days for them.
 
@@ -99,14 +87,14 @@ def _note_tested(campaign: Campaign) -> None:
 
 
 def _leader(campaign: Campaign) -> int:
-    counted = rows.count(campaign.pk)
+    counted = count(campaign.pk)
     numbers = list(campaign.variants.order_by("number").values_list("number", flat=True))
     counts = [counts_by(campaign.winner_by, counted.get(n, VariantRows())) for n in numbers]
     return numbers[compare(counts).leader]
 
 
 def _keep(campaign_id: int) -> None:
-    for number, counted in rows.count(campaign_id).items():
+    for number, counted in count(campaign_id).items():
         Variant.objects.filter(campaign=campaign_id, number=number).update(
             letters=counted.letters,
             accepted=counted.accepted,

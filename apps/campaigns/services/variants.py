@@ -87,7 +87,7 @@ def update_test(*, campaign: Campaign, share: int, winner_by: str, winner_after:
 
 
 def problems(campaign: Campaign) -> list[str]:
-    """Why the test of a campaign's variants cannot begin, each in a sentence that says what to do."""
+    """Why the test of variants cannot begin, each in a sentence that says what to do."""
     found = []
     domain = campaign.from_email.rpartition("@")[2]
     for variant in variants.of(campaign):
@@ -114,7 +114,8 @@ def problems(campaign: Campaign) -> list[str]:
         if not counted.get(WinnerBy(campaign.winner_by), True):
             found.append(
                 _(
-                    "The winner is chosen by what is not counted: switch counting on, or choose it by hand."
+                    "The winner is chosen by what is not counted: switch counting on, or choose it "
+                    "by hand."
                 )
             )
     return found

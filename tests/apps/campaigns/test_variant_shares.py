@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors
+from apps.campaigns.experiments import count
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch
 from apps.campaigns.services.ledger import audience, endings, experiments, queueing
@@ -31,11 +32,13 @@ def test_shares_are_exact_to_one_letter(
     found = by_variant(campaign)
     waiting = found.pop(0, 0)
     tested = sum(found.values())
-    assert tested == 101 * share // 100 and waiting == 101 - tested
+    assert tested == 101 * share // 100
+    assert waiting == 101 - tested
     assert by_variant(campaign, status=Status.WAITING) == ({0: waiting} if waiting else {})
     assert set(found) <= set(range(1, own + 2))
     if tested >= own + 1:
-        assert max(found.values()) - min(found.values()) <= 1 and len(found) == own + 1
+        assert max(found.values()) - min(found.values()) <= 1
+        assert len(found) == own + 1
 
 
 def test_a_repetition_gives_the_same(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +87,8 @@ def test_cancelled_with_the_rest(workspace: Workspace) -> None:
     campaign = prepared(make_tested(workspace, 10, {"subject": "Other"}, share=20))
     launch.cancel_campaign(campaign=campaign)
     campaign.refresh_from_db()
-    assert campaign.state == State.CANCELLED and statuses(campaign) == {"cancelled": 10}
+    assert campaign.state == State.CANCELLED
+    assert statuses(campaign) == {"cancelled": 10}
     Campaign.objects.update(winner=1)
     assert experiments.release(campaign.pk) == 0
 
@@ -110,14 +114,16 @@ def test_the_rest_still_begins_in_its_own_time(
         contact.save()
     prepared(campaign)
     later = Delivery.objects.filter(next_attempt_at__gt=timezone.now())
-    assert later.count() == 10 and by_variant(campaign) == {0: 16, 1: 2, 2: 2}
+    assert later.count() == 10
+    assert by_variant(campaign) == {0: 16, 1: 2, 2: 2}
     waiting = later.filter(status=Status.WAITING).count()
     assert experiments.release(campaign.pk) == 0  # no winner yet
     Campaign.objects.update(winner=2)
     assert experiments.release(campaign.pk) == 16
     assert by_variant(campaign) == {1: 2, 2: 18}
     assert Delivery.objects.filter(status=Status.DEFERRED).count() == 10
-    assert waiting <= 10 and not Delivery.objects.filter(status=Status.WAITING).exists()
+    assert waiting <= 10
+    assert not Delivery.objects.filter(status=Status.WAITING).exists()
     assert experiments.release(campaign.pk) == 0
 
 
@@ -128,7 +134,7 @@ def test_figures_come_from_an_index(workspace: Workspace) -> None:
     Delivery.objects.filter(contact_id=contacts_of(campaign)[0].pk).update(
         status=Status.FAILED, opened_at=None, clicked_at=None
     )
-    counted = experiments.count(campaign.pk)
+    counted = count(campaign.pk)
     assert sum(one.letters for one in counted.values()) == 30
     assert sum(one.accepted for one in counted.values()) == 29
     assert counted[1].opened == 0

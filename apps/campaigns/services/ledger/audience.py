@@ -16,8 +16,9 @@ def snapshot(campaign_id: int) -> int:
     """Queue one row for each contact of the audience; a repetition adds nothing.
 
     Where the campaign begins in each recipient's own time, a row waits until then; where variants
-    are tested, those outside the test share wait for the winner. Runs in the caller's transaction. Returns the number of rows added. Raises InvalidInput where the rules
-    of a segment are outdated.
+    are tested, those outside the test share wait for the winner. Runs in the caller's transaction.
+    Returns the number of rows added. Raises InvalidInput where the rules of a segment are
+    outdated.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     values: dict[str, Any] = {

@@ -3,37 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from django.db import connection
 
 CHUNK = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class VariantRows:
-    """Rows of one variant: all, those a server accepted, and of these the opened and clicked."""
-
-    letters: int = 0
-    accepted: int = 0
-    opened: int = 0
-    clicked: int = 0
-
-
-def count(campaign_id: int) -> dict[int, VariantRows]:
-    """By variant, from an index alone. After the winner is chosen its rows are not only those of
-    the test: what the decision was made on is kept with the variants."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT variant, count(*), count(*) FILTER (WHERE status = 'sent'),
-                   count(*) FILTER (WHERE status = 'sent' AND opened_at IS NOT NULL),
-                   count(*) FILTER (WHERE status = 'sent' AND clicked_at IS NOT NULL)
-            FROM campaigns_delivery WHERE campaign_id = %s AND variant > 0 GROUP BY variant
-            """,
-            [campaign_id],
-        )
-        return {variant: VariantRows(*counts) for variant, *counts in cursor.fetchall()}
 
 
 def any_waiting(campaign_id: int) -> bool:
