@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from apps.campaigns import tokens
+from apps.campaigns import tokens, variants
 from apps.campaigns.models import Campaign
 from apps.campaigns.tokens import Kind, LetterTokens
 from apps.mailer.models import Contact
@@ -57,6 +57,14 @@ class _Addresses:
         parts = [signed.ids] * (2 * len(self.names))
         parts[1::2] = signed.macs[Kind.UNSUBSCRIBE :]
         return (self._format % tuple(parts)).split(b" ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The links of all variants, and which of them, counted from 1, those of one letter are."""
+
+    links: tuple[str, ...]
+    own: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +138,40 @@ class Preview:
     text: str
 
 
-def compiled(campaign: Campaign) -> CompiledCampaign:
+def compiled(campaign: Campaign, variant: int = 0) -> CompiledCampaign:
     """Compile a campaign's content, once per process and version. Raises InvalidInput.
 
-    The domain's signing keys are read each time, so that a new one is soon in use.
+    `variant`: the number of one of its variants, where it has any. The domain's signing keys are
+    read each time, so that a new one is soon in use.
     """
+    if not variant:
+        return _compile(campaign)
+    found = compiled_variants(campaign).get(variant)
+    if found is None:
+        raise InvalidInput(_("This variant does not exist any more."))
+    return found
+
+
+def compiled_variants(campaign: Campaign) -> dict[int, CompiledCampaign]:
+    """The letter of each variant by its number, or under 0 that of a campaign without variants.
+
+    The links are numbered in all letters together: a number leads to one address. Raises
+    InvalidInput.
+    """
+    tested = variants.of(campaign)
+    if not tested:
+        return {0: _compile(campaign)}
+    differing = [variants.as_campaign(campaign, one) for one in tested]
+    links, numbers = variants.number_links([_compile(one).links for one in differing])
+    if len(links) > tokens.MOST_LINKS:
+        raise InvalidInput(_("The variants have too many different links: leave some out."))
+    return {
+        one.number: _compile(as_campaign, _Numbers(links, own))
+        for one, as_campaign, own in zip(tested, differing, numbers, strict=True)
+    }
+
+
+def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCampaign:
     language = campaign.created_by.language if campaign.created_by else ""
     return _compiled(
         campaign.pk,
@@ -151,12 +188,13 @@ def compiled(campaign: Campaign) -> CompiledCampaign:
         settings.INBOUND_DOMAIN,
         _bulk_headers(campaign),
         signing_keys(campaign.workspace, campaign.from_email),
+        numbers,
     )
 
 
-def preview(campaign: Campaign, contact: Contact | None) -> Preview:
+def preview(campaign: Campaign, contact: Contact | None, variant: int = 0) -> Preview:
     """What a contact (or an invented one) would read. Raises InvalidInput."""
-    letter = compiled(campaign)
+    letter = compiled(campaign, variant)
     values = sample_values(contact)
     try:
         return Preview(
@@ -208,7 +246,7 @@ def _render(template: Template, values: Mapping[str, object]) -> str:
     return rendered
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _compiled(
     campaign_id: int,
     subject: str,
@@ -224,6 +262,7 @@ def _compiled(
     inbound: str,
     bulk_headers: tuple[tuple[str, str], ...],
     keys: tuple[DkimKey, ...],
+    numbers: _Numbers | None,
 ) -> CompiledCampaign:
     try:
         from_mailbox = format_mailbox(from_name, from_email)
@@ -240,7 +279,7 @@ def _compiled(
         html, plain = _with_unsubscribe_line(html, plain, language)
         templates["html"] = _template(_("HTML"), html, html=True)
         templates["text"] = _template(_("Plain text"), plain, html=False)
-    tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks)
+    tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks, numbers=numbers)
     addresses = _Addresses(base, len(links))
 
     def letter(html_source: str, *, bulk: bool, plain_fields: Sequence[str] = ()) -> CompiledLetter:
@@ -296,13 +335,18 @@ def _bulk_headers(campaign: Campaign) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _tracked(html: str, *, opens: bool, clicks: bool) -> tuple[str, Sequence[str]]:
-    """The HTML with its links led through the counter and the pixel at its end."""
-    links: list[str] = []
+def _tracked(
+    html: str, *, opens: bool, clicks: bool, numbers: _Numbers | None
+) -> tuple[str, Sequence[str]]:
+    """The HTML with its links led through the counter and the pixel at its end, and where the
+    numbers of links lead."""
+    links: Sequence[str] = []
     if clicks:
+        own = numbers.own if numbers else range(1, tokens.MOST_LINKS + 1)
         html, links = track_links(
-            html, lambda number: f"{{{{ _link_{number} }}}}", most=tokens.MOST_LINKS
+            html, lambda number: f"{{{{ _link_{own[number - 1]} }}}}", most=tokens.MOST_LINKS
         )
+        links = numbers.links if numbers else links
     if opens and html:
         pixel = '<img src="{{ _open }}" width="1" height="1" alt="">'
         html = _before_end(html, pixel)

@@ -20,6 +20,12 @@ def only_valid() -> list[str]:
     return [Verdict.VALID.value]
 
 
+class WinnerBy(models.TextChoices):
+    OPENS = "opens", _("Most opens")
+    CLICKS = "clicks", _("Most clicks")
+    HAND = "hand", _("Chosen by hand")
+
+
 class Campaign(models.Model):
     """A letter to the contacts of some lists and segments, without those of the excluded ones.
 
@@ -98,6 +104,17 @@ class Campaign(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
     launched_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # The test of its variants: how many percent of the audience get them, None without variants;
+    # the rest waits for the winner. Since when no test letter is left to send, and what was chosen.
+    test_share = models.PositiveSmallIntegerField(_("test share"), null=True)
+    winner_by = models.CharField(max_length=6, choices=WinnerBy, default=WinnerBy.OPENS)
+    winner_after = models.PositiveIntegerField(_("minutes until the winner is chosen"), default=240)
+    tested_at = models.DateTimeField(null=True)
+    winner = models.PositiveSmallIntegerField(null=True)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
     # When a row of the ledger last changed, and what the monitor saw then.
     moved_at = models.DateTimeField(null=True)
     progress = models.JSONField(default=dict)
@@ -146,14 +163,54 @@ class CampaignLink(models.Model):
     url = models.TextField()
 
 
+class Variant(models.Model):
+    """One of two to four variants of a campaign's letter, numbered from 1 without gaps.
+
+    What is empty is as in the campaign; the first one is the campaign's own letter. Frozen by the
+    launch like the campaign. The counts are those that the winner was chosen by.
+    """
+
+    MOST = 4
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="variants")
+    number = models.PositiveSmallIntegerField()
+    subject = models.CharField(_("subject"), max_length=500, blank=True, default="")
+    from_name = models.CharField(_("sender name"), max_length=150, blank=True, default="")
+    from_email = models.EmailField(_("sender address"), max_length=254, blank=True, default="")
+    html = models.TextField(_("HTML"), blank=True, default="")
+    text = models.TextField(_("plain text"), blank=True, default="")
+    letters = models.PositiveBigIntegerField(default=0)
+    accepted = models.PositiveBigIntegerField(default=0)
+    opened = models.PositiveBigIntegerField(default=0)
+    clicked = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["campaign", "number"], name="variant_number"),
+            models.CheckConstraint(
+                condition=Q(number__gte=1, number__lte=4), name="variant_up_to_four"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """A to D."""
+        return "ABCD"[self.number - 1]
+
+
 class Delivery(models.Model):
     """The ledger: one row per campaign and contact, partitioned by ranges of campaign_id.
 
     queued → handing_off → sent | deferred | failed | unknown, with suppressed and
-    cancelled before the hand-off. Written by services.ledger alone, by conditional updates.
+    cancelled before the hand-off; waiting → queued, once the winner of a test is chosen.
+    Written by services.ledger alone, by conditional updates.
     """
 
     class Status(models.TextChoices):
+        WAITING = "waiting", _("Waits for the winner")
         QUEUED = "queued", _("Queued")
         HANDING_OFF = "handing_off", _("Being handed over")
         SENT = "sent", _("Accepted by the server")
@@ -163,7 +220,7 @@ class Delivery(models.Model):
         SUPPRESSED = "suppressed", _("Suppressed")
         CANCELLED = "cancelled", _("Cancelled")
 
-    IN_MOTION: ClassVar = ("queued", "handing_off", "deferred")
+    IN_MOTION: ClassVar = ("waiting", "queued", "handing_off", "deferred")
 
     pk = models.CompositePrimaryKey("campaign_id", "contact_id")
     # No constraints: erasing a contact must not touch the ledger of past campaigns, and a check
@@ -217,6 +274,18 @@ class Delivery(models.Model):
                 name="delivery_leased",
                 # Not by status: the planner would read all of it to find some rows by their keys.
                 condition=Q(lease_until__isnull=False),
+            ),
+            models.Index(
+                fields=["campaign", "contact"],
+                name="delivery_undecided",
+                condition=Q(status="waiting"),
+            ),
+            # What a variant's figures are counted from; campaigns without variants have no rows.
+            models.Index(
+                fields=["campaign", "variant"],
+                include=["status", "opened_at", "clicked_at"],
+                name="delivery_variant",
+                condition=Q(variant__gt=0),
             ),
             # What segments ask for: who opened or clicked in these campaigns since then. Rows come
             # in by an open or a click alone, never by sending.
@@ -289,6 +358,7 @@ class TestSend(models.Model):
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="test_sends")
     to = models.EmailField(max_length=254)
+    variant = models.PositiveSmallIntegerField(default=0, db_default=0)
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     code = models.PositiveSmallIntegerField(null=True)
     reply = models.TextField(blank=True, default="")

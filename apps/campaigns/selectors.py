@@ -73,7 +73,7 @@ class Share:
 
     @property
     def waiting(self) -> int:
-        return self.counts.get("queued", 0) + self.counts.get("deferred", 0)
+        return sum(self.counts.get(status, 0) for status in ("waiting", "queued", "deferred"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,8 @@ def progress(campaign: Campaign, found: Tallied | None = None) -> CampaignProgre
         rate = final / seconds if seconds > 0 else 0.0
         if campaign.state == Campaign.State.SENDING:
             rate = _recent_rate(campaign, final, rate)
-    left = (total - final) / rate if rate and final < total else None
+    going = total - final - counts[Delivery.Status.WAITING]
+    left = going / rate if rate and going > 0 else None
     return CampaignProgress(total, final, counts, rate, left)
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.campaigns.views import campaigns, deliveries, designs, editor, steering
+from apps.campaigns.views import campaigns, deliveries, designs, editor, steering, variants
 
 app_name = "campaigns"
 urlpatterns = [
@@ -20,6 +20,15 @@ urlpatterns = [
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
     path("<int:pk>/test/", editor.test_send, name="test_send"),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
+    path("<int:pk>/variants/", variants.test, name="variants"),
+    path("<int:pk>/variants/section/", variants.section, name="variants_section"),
+    path("<int:pk>/variants/report/", variants.report, name="variants_report"),
+    path("<int:pk>/variants/add/", variants.add, name="variant_add"),
+    path("<int:pk>/variants/<int:number>/", variants.edit, name="variant"),
+    path("<int:pk>/variants/<int:number>/preview/", variants.preview, name="variant_preview"),
+    path("<int:pk>/variants/<int:number>/test/", variants.test_send, name="variant_test"),
+    path("<int:pk>/variants/<int:number>/remove/", variants.remove, name="variant_remove"),
+    path("<int:pk>/variants/<int:number>/choose/", variants.choose, name="choose_winner"),
     path("<int:pk>/launch/", steering.launch, name="launch"),
     path("<int:pk>/leave-out/", steering.leave_out, name="leave_out"),
     path("<int:pk>/include-all/", steering.include_all, name="include_all"),

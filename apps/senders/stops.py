@@ -24,7 +24,7 @@ Counts = Mapping[tuple[str, str, str], int]
 COMPLAINED = "complained"
 BLOCKS = frozenset({"spam", "policy", "authentication", "relay", "content", "size"})
 _ANSWERED = frozenset({"sent", "failed"})
-_WAITING = frozenset({"queued", "handing_off", "deferred"})
+_WAITING = frozenset({"waiting", "queued", "handing_off", "deferred"})
 WHOLE = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,7 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
-from apps.campaigns.models import Campaign
+from apps.campaigns import variants
+from apps.campaigns.models import Campaign, Variant
 from apps.content.models import Editor, Template
 from apps.content.services.letters import converted, html_of, stored_design
 from apps.mailer.models import Verdict
@@ -20,6 +22,7 @@ from mailkit.rfc2047 import CONTROL
 
 TARGETS = ("lists", "segments", "excluded_lists", "excluded_segments")
 FLAGS = ("track_opens", "track_clicks")
+TEST = ("test_share", "winner_by", "winner_after")
 CONTENT = (
     *("name", "subject", "from_name", "from_email", "reply_to"),
     *("editor", "design", "html", "text"),
@@ -68,7 +71,7 @@ def start_from(*, campaign: Campaign, source: Template | str) -> Campaign:
 
 
 def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
-    """A new draft with the same content and targets."""
+    """A new draft with the same content and targets, and the same test of variants."""
     return _copy(
         campaign,
         by,
@@ -80,22 +83,36 @@ def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
 def resend_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
     """A new draft for those who were sent this campaign and have not opened it.
 
-    Raises Conflict while it is being sent, and where opens were not counted.
+    Of a campaign with variants it is the letter that won. Raises Conflict while it is being sent,
+    and where opens were not counted.
     """
     if campaign.state not in {State.FINISHED, State.CANCELLED}:
         raise Conflict(_("Wait until the campaign is over: until then nobody is late to open it."))
     if not campaign.track_opens:
         raise Conflict(_("Opens of this campaign were not counted: nobody knows who read it."))
-    return _copy(campaign, by, _("%(name)s (not opened)") % {"name": campaign.name[:120]}, campaign)
+    name = _("%(name)s (not opened)") % {"name": campaign.name[:120]}
+    winner = campaign.variants.filter(number=campaign.winner or 0).first()
+    # Read at last with the winner's letter; the variants have had their test.
+    source = variants.as_campaign(campaign, winner) if winner else copy(campaign)
+    source.test_share = None
+    return _copy(source, by, name, campaign)
 
 
 def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign | None) -> Campaign:
     content = {field: getattr(campaign, field) for field in (*CONTENT, *FLAGS)} | {"name": name}
-    copy = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
+    new = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
     content |= {name: getattr(campaign, name).all() for name in TARGETS}
     content["include_verdicts"] = campaign.include_verdicts
-    copy.left_out_reasons = campaign.left_out_reasons
-    return _write(copy, content)
+    new.left_out_reasons = campaign.left_out_reasons
+    for name in TEST:
+        setattr(new, name, getattr(campaign, name))
+    with transaction.atomic():
+        _write(new, content)
+        Variant.objects.bulk_create(
+            Variant(campaign=new, number=one.number, **variants.own_of(one))
+            for one in variants.of(campaign)
+        )
+    return new
 
 
 def delete_campaign(*, campaign: Campaign) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User
 from apps.campaigns import bounces, letters, links, selectors
 from apps.campaigns.models import Campaign, CampaignLink
-from apps.campaigns.services import notices, partitions
+from apps.campaigns.services import notices, partitions, variants
 from apps.campaigns.services.ledger import audience, endings
 from apps.campaigns.targets import Targets
 from core import queues
@@ -53,6 +53,7 @@ def problems(campaign: Campaign) -> list[str]:
         found.append(_("Choose at least one list or segment."))
     if found:
         return found
+    found += variants.problems(campaign)
     try:
         letters.preview(campaign, None)
     except InvalidInput as error:
@@ -169,7 +170,8 @@ def _prepare(campaign_id: int) -> bool:
 
 def _fix_links(campaign: Campaign) -> None:
     """Write down where the tracked links lead, for good."""
-    urls = letters.compiled(campaign).links
+    # The same in each variant.
+    urls = next(iter(letters.compiled_variants(campaign).values())).links
     CampaignLink.objects.bulk_create(
         [
             CampaignLink(campaign=campaign, number=number, url=url)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, TestSend
-from apps.campaigns.services import launch, schedule, tally
+from apps.campaigns.services import experiments, launch, schedule, tally
 from apps.campaigns.services.ledger import endings, leases, queueing
 from core import queues
 
@@ -80,6 +80,7 @@ def sweep() -> None:
     now = timezone.now()
     leases.expire_leases()
     queueing.queue_due()
+    experiments.decide_due()
     lost = Campaign.objects.filter(
         state=State.PREPARING, launched_at__lt=now - PREPARATION_LOST_AFTER
     )

@@ -22,13 +22,13 @@ from core.errors import AppError, InvalidInput
 from mailkit.addresses import Fault, parse_address
 
 
-def preview(*, campaign: Campaign, contact: Contact | None = None) -> Preview:
+def preview(*, campaign: Campaign, contact: Contact | None = None, variant: int = 0) -> Preview:
     """Raises InvalidInput with the line of a mistake in the template."""
-    return letters.preview(campaign, contact)
+    return letters.preview(campaign, contact, variant)
 
 
-def send_test(*, campaign: Campaign, to: str, by: User | None) -> TestSend:
-    """Queue the letter for one address. Raises InvalidInput."""
+def send_test(*, campaign: Campaign, to: str, by: User | None, variant: int = 0) -> TestSend:
+    """Queue the letter, or a variant of it, for one address. Raises InvalidInput."""
     from apps.campaigns.tasks import send_single_email
 
     address = parse_address(to)
@@ -36,8 +36,10 @@ def send_test(*, campaign: Campaign, to: str, by: User | None) -> TestSend:
         raise InvalidInput(_("“%(email)s” is not an email address.") % {"email": to[:100]})
     if not campaign.from_email:
         raise InvalidInput(_("Say who sends it: the sender address is empty."))
-    letters.preview(campaign, None)
-    test = TestSend.objects.create(campaign=campaign, to=address.email, created_by=by)
+    letters.preview(campaign, None, variant)
+    test = TestSend.objects.create(
+        campaign=campaign, to=address.email, created_by=by, variant=variant
+    )
     transaction.on_commit(lambda: queues.ring(send_single_email, test_send_id=test.pk))
     return test
 
@@ -57,7 +59,7 @@ def send_test_letter(test_id: int) -> None:
     try:
         routes = routes_of(campaign.workspace)
         contact = Contact.objects.filter(workspace=campaign.workspace, email=test.to).first()
-        message = letters.compiled(campaign).test_letter(
+        message = letters.compiled(campaign, test.variant).test_letter(
             test.to, letters.sample_values(contact), test.pk
         )
     except (LetterFault, AppError) as error:

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.http import WorkspaceRequest
-from apps.campaigns import bounces, selectors
+from apps.campaigns import bounces, experiments, selectors
 from apps.campaigns.forms import LaunchForm, version
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch as launching
@@ -115,6 +115,7 @@ def _launch_page(
         "problems": launching.problems(campaign),
         "relays": relays,
         "gate": gate,
+        "plan": experiments.plan(campaign, shown["audience"].sendable),
         "forecast": forecast_for(
             request.workspace,
             relays[0].pk if len(relays) == 1 else None,

@@ -15,9 +15,10 @@ from mailkit import providers
 def snapshot(campaign_id: int) -> int:
     """Queue one row for each contact of the audience; a repetition adds nothing.
 
-    Where the campaign begins in each recipient's own time, a row waits until then. Runs in the
-    caller's transaction. Returns the number of rows added. Raises InvalidInput where the rules
-    of a segment are outdated.
+    Where the campaign begins in each recipient's own time, a row waits until then; where variants
+    are tested, those outside the test share wait for the winner. Runs in the caller's transaction.
+    Returns the number of rows added. Raises InvalidInput where the rules of a segment are
+    outdated.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     values: dict[str, Any] = {
@@ -47,6 +48,7 @@ def snapshot(campaign_id: int) -> int:
         "not_opened": not_opened,
         "not_excluded": gathered.NOT_EXCLUDED if targets.excluding else "",
         "conflict": "ON CONFLICT DO NOTHING" if repeated else "",
+        **(_PLAIN if campaign.test_share is None else _tested(campaign, repeated=repeated)),
     }
     added = 0
     with connection.cursor() as cursor:
@@ -54,7 +56,7 @@ def snapshot(campaign_id: int) -> int:
             statement = _SNAPSHOT.format(source=source, **options)
             last: int | None = 0
             while last is not None:
-                cursor.execute(statement, values | {"list": list_id, "last": last})
+                cursor.execute(statement, values | {"list": list_id, "last": last, "added": added})
                 last, number = cursor.fetchone()
                 added += number
     if not targets.simple:
@@ -76,11 +78,12 @@ _SNAPSHOT = """
             AS known (domain, provider)
     ), added AS (
         INSERT INTO campaigns_delivery
-            (campaign_id, contact_id, email, provider, status, next_attempt_at)
+            (campaign_id, contact_id, email, provider, status, next_attempt_at, variant)
         SELECT %(campaign)s, contact.id, contact.email,
                COALESCE(known.provider, NULLIF(fact.provider, ''), 'other'),
-               CASE WHEN start.at > now() THEN 'deferred' ELSE 'queued' END,
-               CASE WHEN start.at > now() THEN start.at END
+               CASE WHEN {waits} THEN 'waiting' WHEN start.at > now() THEN 'deferred'
+                    ELSE 'queued' END,
+               CASE WHEN start.at > now() THEN start.at END, {variant}
         FROM chunk JOIN mailer_contact contact ON contact.id = chunk.contact_id
         LEFT JOIN known ON known.domain = contact.domain
         LEFT JOIN mailer_domainfact fact ON fact.domain = contact.domain AND NOT fact.sandbox
@@ -92,7 +95,8 @@ _SNAPSHOT = """
           AND (SELECT never.id FROM mailer_suppression never
                WHERE never.workspace_id = %(workspace)s
                  AND never.email IN (contact.email, '@' || contact.domain) LIMIT 1) IS NULL
-          {not_opened} {not_excluded}
+          {not_opened} {not_excluded} {not_known}
+        {window}
         ORDER BY contact.id
         {conflict}
         RETURNING 1
@@ -115,4 +119,34 @@ _NOT_OPENED = """
         SELECT FROM campaigns_delivery earlier
         WHERE earlier.campaign_id = %(earlier)s AND earlier.contact_id = contact.id
           AND earlier.status = 'sent' AND earlier.opened_at IS NULL)
+"""
+_PLAIN = {"waits": "false", "variant": "0", "window": "", "not_known": ""}
+
+
+def _tested(campaign: Campaign, *, repeated: bool) -> dict[str, str]:
+    """Pieces of the statement for a campaign with variants.
+
+    The rows of a chunk are numbered in the order of a hash of contact and campaign, which is the
+    same in a repetition and has nothing to do with who they are, and on from chunk to chunk. By
+    the number, each row that takes the test share past a whole letter is in the test, and the
+    variants take turns: both shares are exact to one letter, however many there are.
+    """
+    order = f"hashint8extended(contact.id, {campaign.pk}), contact.id"
+    number = "(%(added)s + row_number() OVER by_chance)"
+    share, variants = int(campaign.test_share or 0), campaign.variants.count()
+    tested = f"({number} * {share} / 100)"
+    waits = f"{tested} = (({number} - 1) * {share} / 100)"
+    return {
+        "waits": waits,
+        "variant": f"CASE WHEN {waits} THEN 0 ELSE 1 + ({tested} - 1) %% {variants} END",
+        "window": f"WINDOW by_chance AS (ORDER BY {order})",
+        # A row that is left out by a conflict would still have its number.
+        "not_known": _NOT_KNOWN if repeated else "",
+    }
+
+
+_NOT_KNOWN = """
+    AND NOT EXISTS (
+        SELECT FROM campaigns_delivery known
+        WHERE known.campaign_id = %(campaign)s AND known.contact_id = contact.id)
 """

@@ -13,7 +13,8 @@ from apps.campaigns.services.ledger.plans import array_of, prepared_cursor
 
 @dataclass(slots=True)
 class Claimed:
-    """A row that this process holds. `attempts` counts the hand-offs before.
+    """A row that this process holds. `attempts` counts the hand-offs before; `variant` is 0 where
+    the campaign has none.
 
     Names and fields are those of the contact; None where it has been erased.
     """
@@ -21,6 +22,7 @@ class Claimed:
     contact_id: int
     email: str
     attempts: int
+    variant: int = 0
     first_name: str | None = ""
     last_name: str | None = ""
     fields: dict[str, object] | None = field(default_factory=dict)
@@ -33,7 +35,7 @@ def claim(campaign_id: int, provider: str, limit: int) -> list[Claimed]:
     """
     return _claimed(
         """
-        SELECT contact_id, email, attempts FROM campaigns_delivery
+        SELECT contact_id, email, attempts, variant FROM campaigns_delivery
         WHERE campaign_id = %(campaign)s AND provider = %(provider)s AND status = 'queued'
           AND EXISTS (SELECT FROM campaigns_campaign
                       WHERE id = %(campaign)s AND state = 'sending'
@@ -48,7 +50,7 @@ def claim_one(campaign_id: int, contact_id: int) -> list[Claimed]:
     """Lock one queued row, for a retry that a person asked for."""
     return _claimed(
         """
-        SELECT contact_id, email, attempts FROM campaigns_delivery
+        SELECT contact_id, email, attempts, variant FROM campaigns_delivery
         WHERE campaign_id = %(campaign)s AND contact_id = %(contact)s AND status = 'queued'
         FOR UPDATE SKIP LOCKED
         """,

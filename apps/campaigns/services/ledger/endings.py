@@ -29,10 +29,17 @@ def _cancel_some(campaign_id: int) -> int:
                 SELECT contact_id FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND status = 'deferred'
                 LIMIT %(chunk)s - (SELECT count(*) FROM queued) FOR UPDATE
+            ), undecided AS MATERIALIZED (
+                SELECT contact_id FROM campaigns_delivery
+                WHERE campaign_id = %(campaign)s AND status = 'waiting'
+                ORDER BY contact_id
+                LIMIT %(chunk)s - (SELECT count(*) FROM queued) - (SELECT count(*) FROM deferred)
+                FOR UPDATE
             )
             UPDATE campaigns_delivery SET status = 'cancelled', updated_at = now()
             WHERE campaign_id = %(campaign)s AND contact_id = ANY(ARRAY(
-                SELECT contact_id FROM queued UNION ALL SELECT contact_id FROM deferred))
+                SELECT contact_id FROM queued UNION ALL SELECT contact_id FROM deferred
+                UNION ALL SELECT contact_id FROM undecided))
             """,
             {"campaign": campaign_id, "chunk": CHUNK},
         )
@@ -49,7 +56,7 @@ def suppress_waiting(workspace_id: int, email: str) -> int:
         cursor.execute(
             f"""
             UPDATE campaigns_delivery SET status = 'suppressed', updated_at = now()
-            WHERE status IN ('queued', 'deferred') AND campaign_id IN (
+            WHERE status IN ('queued', 'deferred', 'waiting') AND campaign_id IN (
                 SELECT id FROM campaigns_campaign
                 WHERE workspace_id = %s AND state IN ('sending', 'paused'))
               AND contact_id IN (
@@ -111,6 +118,10 @@ def finish(campaign_id: int) -> bool:
               AND NOT EXISTS (
                 SELECT FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND status = 'deferred')
+              AND (
+                SELECT contact_id FROM campaigns_delivery
+                WHERE campaign_id = %(campaign)s AND status = 'waiting'
+                ORDER BY contact_id LIMIT 1) IS NULL
               AND NOT EXISTS (
                 SELECT FROM campaigns_delivery
                 WHERE campaign_id = %(campaign)s AND lease_until IS NOT NULL)

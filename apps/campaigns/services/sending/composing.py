@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.utils import timezone
@@ -20,9 +20,12 @@ Status = Delivery.Status
 
 
 def compose(
-    campaign: Campaign, policy: SendingPolicy, letter: CompiledCampaign, rows: Sequence[Claimed]
+    campaign: Campaign,
+    policy: SendingPolicy,
+    letters: Mapping[int, CompiledCampaign],
+    rows: Sequence[Claimed],
 ) -> tuple[list[Ready], list[Result]]:
-    """The letters that can be made now, and what becomes of the other rows."""
+    """The letters that can be made now, by their variants, and what becomes of the other rows."""
     now = timezone.now()
     ready, settled = [], []
     for row in rows:
@@ -35,7 +38,7 @@ def compose(
                 continue
         values = {**fields, "first_name": row.first_name, "last_name": row.last_name}
         try:
-            message = letter.letter(row.contact_id, row.email, values, date=now)
+            message = letters[row.variant].letter(row.contact_id, row.email, values, date=now)
         except LetterFault as error:
             settled.append(Result(row.contact_id, Status.FAILED, "compose", reply=str(error)))
         else:

@@ -95,7 +95,7 @@ class Slice:
         """The letter and a route; what only a person can mend pauses the campaign."""
         reason: str | Promise
         try:
-            self._letter = letters.compiled(self._campaign)
+            self._letters = letters.compiled_variants(self._campaign)
             return self._find_route()
         except AppError as error:
             reason = error.message
@@ -221,7 +221,7 @@ class Slice:
         """
         with transaction.atomic():
             rows = claim()
-            ready, settled = compose(self._campaign, self._policy, self._letter, rows)
+            ready, settled = compose(self._campaign, self._policy, self._letters, rows)
             if settled:
                 results.settle(self._campaign.pk, None, settled)
             contact_ids = [one.contact_id for one in ready]
