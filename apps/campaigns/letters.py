@@ -23,10 +23,11 @@ from core.secrets import keyed_hash
 from mailkit.addresses import format_mailbox
 from mailkit.dkim import DkimKey, Signer
 from mailkit.links import track_links
-from mailkit.mime import html_to_text, one_line
+from mailkit.mime import one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
 from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
+from mailkit.text import html_to_text
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
@@ -110,8 +111,13 @@ def _made(letter: CompiledLetter, recipient: Recipient, date: datetime) -> WireM
     except ValueError as error:
         raise LetterFault(str(error)) from error
     if isinstance(message, RenderFault):
-        raise LetterFault(f"line {message.line}: {message.detail}")
+        raise LetterFault(_words(message))
     return message
+
+
+def _words(fault: RenderFault | TemplateFault) -> str:
+    near = f" ({fault.near})" if fault.near else ""
+    return f"line {fault.line}: {fault.detail}{near}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ def _message_id(campaign_id: int, contact_id: int, signed: LetterTokens, from_em
 def _render(template: Template, values: Mapping[str, object]) -> str:
     rendered = template.render(values)
     if isinstance(rendered, RenderFault):
-        raise LetterFault(f"line {rendered.line}: {rendered.detail}")
+        raise LetterFault(_words(rendered))
     return rendered
 
 
