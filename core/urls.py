@@ -29,5 +29,6 @@ urlpatterns = [
     path("w/<slug:workspace>/", include(_workspace_pages)),
     path("ops/", include("apps.ops.urls")),
     path("", include("apps.tracking.public_urls")),
+    path("", include("apps.campaigns.public_urls")),
     path("admin/", admin.site.urls),
 ]

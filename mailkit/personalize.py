@@ -107,9 +107,7 @@ class Template:
         return sorted(found, key=lambda one: (one.line, one.name))
 
 
-def compile_template(
-    source: str, *, html: bool, language: str = "en"
-) -> Template | TemplateFault:
+def compile_template(source: str, *, html: bool, language: str = "en") -> Template | TemplateFault:
     """Compile a template; `html` says whether values are escaped for HTML.
 
     `language`: of dates and numbers where the values name none (LANGUAGE_FIELD).

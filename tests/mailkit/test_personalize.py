@@ -243,7 +243,9 @@ def test_unknown_fields_are_named_with_what_was_meant() -> None:
         html=False,
     )
     assert isinstance(template, Template)
-    assert [(one.name, one.line, one.meant) for one in template.unknown(["first_name", "city"])] == [
+    assert [
+        (one.name, one.line, one.meant) for one in template.unknown(["first_name", "city"])
+    ] == [
         ("frist_name", 2, "first_name"),
         ("citty", 3, "city"),
         ("zzz", 3, ""),

@@ -63,7 +63,10 @@ DATA = """<table><thead><tr><th>Item</th><th>Price</th></tr></thead>
     ("html", "text"),
     [
         ("<h1>News</h1><p>x</p>", "News\n====\n\nx\n"),
-        ("<h2>Of the <b>week</b></h2>x<h3>More</h3>y", "Of the week\n-----------\n\nx\n\nMore\n\ny\n"),
+        (
+            "<h2>Of the <b>week</b></h2>x<h3>More</h3>y",
+            "Of the week\n-----------\n\nx\n\nMore\n\ny\n",
+        ),
         ("<blockquote><p>One</p><p>two</p></blockquote>x", "> One\n>\n> two\n\nx\n"),
         ("a<blockquote>b<blockquote>c</blockquote></blockquote>", "a\n\n> b\n>\n> > c\n"),
         (
