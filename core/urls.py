@@ -31,5 +31,6 @@ urlpatterns = [
     path("ops/", include("apps.ops.urls")),
     path("", include("apps.tracking.public_urls")),
     path("", include("apps.content.public_urls")),
+    path("", include("apps.campaigns.public_urls")),
     path("admin/", admin.site.urls),
 ]

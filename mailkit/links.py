@@ -27,16 +27,31 @@ def track_links(html: str, href_of: Callable[[int], str], *, most: int) -> tuple
     """
     targets: list[str] = []
 
+    def counted(target: str) -> str | None:
+        if len(targets) == most:
+            return None
+        targets.append(target)
+        return href_of(len(targets))
+
+    return change_links(html, counted), targets
+
+
+def change_links(html: str, change: Callable[[str], str | None]) -> str:
+    """Replace the http and https targets of `<a href>` that hold no merge field.
+
+    `change` gives the new one, ready to stand between double quotes, or None to leave it.
+    """
+
     def replace(found: re.Match[str]) -> str:
-        if found[2] is None or len(targets) == most:
+        if found[2] is None:
             return found[0]
         target = unescaped(found[2][1:-1]).strip()
         if not _HTTP.match(target) or "{{" in target or "{%" in target:
             return found[0]
-        targets.append(target)
-        return f'{found[1]}"{href_of(len(targets))}"'
+        changed = change(target)
+        return found[0] if changed is None else f'{found[1]}"{changed}"'
 
-    return _ANCHOR.sub(replace, html), targets
+    return _ANCHOR.sub(replace, html)
 
 
 _REFERENCE = re.compile(r"&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[A-Za-z][A-Za-z0-9]*;?)")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
-from html.parser import HTMLParser
 from struct import Struct
 from typing import Literal
 
@@ -122,15 +121,6 @@ def _boundary(message_id: str, *parts: bytes) -> bytes:
         if not any(b"\n--=_" in part and boundary in part for part in parts):
             return boundary
     raise ValueError("the letter holds all the boundaries it could have")
-
-
-def html_to_text(html: str) -> str:
-    """A readable plain text of an HTML letter: links as `text (url)`, lists, paragraphs, the
-    alternative texts of images; what is not displayed is left out. Ends with a newline."""
-    reader = _TextReader()
-    reader.feed(html)
-    reader.close()
-    return reader.text()
 
 
 # Bodies.
@@ -290,125 +280,3 @@ def rfc5322_date(moment: datetime) -> str:
         f"{moment.year:04} {moment.hour:02}:{moment.minute:02}:{moment.second:02} "
         f"{sign}{hours:02}{minutes:02}"
     )
-
-
-# Plain text.
-
-_BLOCK = re.compile(
-    "address|article|aside|center|dd|div|dl|dt|footer|form|header|li|main|nav|section"
-    "|table|tbody|tfoot|thead|tr"
-)
-_PARAGRAPH = re.compile("p|h[1-6]|ul|ol|blockquote|pre|hr")
-_UNSEEN = frozenset(("head", "script", "style", "template", "title"))
-_NOT_DISPLAYED = re.compile(r"display\s*:\s*none", re.IGNORECASE)
-_NO_CONTENT = re.compile("area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr")
-
-
-class _TextReader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._out: list[str] = []
-        self._newlines = 0  # owed before the next word
-        self._space = False  # likewise
-        self._unseen: list[str] = []  # open elements inside one that is not displayed
-        self._lists: list[int | None] = []  # the next number, None where there are bullets
-        self._bulleted = False  # an item's own first paragraph goes on behind the bullet
-        self._links: list[tuple[str, int]] = []  # URL, and where its text starts in _out
-        self._pre = 0
-
-    def text(self) -> str:
-        return "".join(self._out).strip() + "\n"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
-        hidden = tag in _UNSEEN or _NOT_DISPLAYED.search(attributes.get("style", ""))
-        if self._unseen or hidden:
-            if not _NO_CONTENT.fullmatch(tag):
-                self._unseen.append(tag)
-            return
-        self._break_for(tag)
-        match tag:
-            case "br":
-                self._newlines += 1
-            case "hr":
-                self._write("---")
-                self._break_for(tag)
-            case "ul":
-                self._lists.append(None)
-            case "ol":
-                self._lists.append(1)
-            case "li":
-                self._bullet()
-            case "img":
-                self.handle_data(attributes.get("alt", ""))
-            case "a":
-                self._links.append((attributes.get("href", "").strip(), len(self._out)))
-            case "pre":
-                self._pre += 1
-            case _:
-                pass
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._unseen:
-            if tag in self._unseen:  # closes those inside it that were left open
-                while self._unseen.pop() != tag:
-                    pass
-            return
-        match tag:
-            case "ul" | "ol" if self._lists:
-                self._lists.pop()
-            case "a" if self._links:
-                self._end_link(*self._links.pop())
-            case "pre":
-                self._pre = max(self._pre - 1, 0)
-            case "td" | "th":
-                self._space = True
-            case _:
-                pass
-        self._break_for(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self._unseen or not data:
-            return
-        if self._pre:
-            self._write(data)
-            return
-        self._space = self._space or data[0].isspace()
-        for word in data.split():
-            self._write(word)
-            self._space = True
-        self._space = data[-1].isspace()
-
-    def _write(self, text: str) -> None:
-        if self._out and self._newlines:
-            self._out.append("\n" * min(self._newlines, 2))
-        elif self._out and self._space:
-            self._out.append(" ")
-        self._newlines, self._space, self._bulleted = 0, False, False
-        self._out.append(text)
-
-    def _break_for(self, tag: str) -> None:
-        if self._bulleted:
-            return
-        nested_list = tag in ("ul", "ol") and self._lists
-        if _PARAGRAPH.fullmatch(tag) and not nested_list:
-            self._newlines = max(self._newlines, 2)
-        elif nested_list or _BLOCK.fullmatch(tag):
-            self._newlines = max(self._newlines, 1)
-
-    def _bullet(self) -> None:
-        number = self._lists[-1] if self._lists else None
-        indent = "  " * max(len(self._lists) - 1, 0)
-        if number is None:
-            self._write(f"{indent}-")
-        else:
-            self._write(f"{indent}{number}.")
-            self._lists[-1] = number + 1
-        self._space = self._bulleted = True
-
-    def _end_link(self, url: str, start: int) -> None:
-        label = "".join(self._out[start:]).strip()
-        if not url or url.startswith("#") or label in (url, url.removeprefix("mailto:")):
-            return
-        self._space = True
-        self._write(f"({url})" if label else url)

@@ -57,6 +57,16 @@ class TargetsForm(forms.Form):
             field.queryset = model.objects.filter(workspace=workspace).order_by("name")
 
 
+def _utm(label: Any, example: str) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        max_length=150,
+        required=False,
+        validators=[one_line],
+        widget=forms.TextInput(attrs={"placeholder": example}),
+    )
+
+
 class NewCampaignForm(forms.Form):
     """A campaign starts with the name that its team knows it by."""
 
@@ -120,6 +130,23 @@ class CampaignForm(TargetsForm):
         required=False,
         help_text=_("Links lead through this service and on to where you set them."),
     )
+    preheader = forms.CharField(
+        label=_("Preheader"),
+        max_length=200,
+        required=False,
+        validators=[one_line],
+        help_text=_("Shown behind the subject in lists of letters. It may hold fields."),
+    )
+    view_online = forms.BooleanField(
+        label=_("Link to view it in a browser"),
+        required=False,
+        help_text=_("At the top of the letter, or where you put the field view_url."),
+    )
+    utm_source = _utm(_("Source"), "newsletter")
+    utm_medium = _utm(_("Medium"), "email")
+    utm_campaign = _utm(_("Campaign"), "spring-sale")
+    utm_term = _utm(_("Term"), "")
+    utm_content = _utm(_("Content"), "")
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
@@ -140,6 +167,8 @@ class CampaignForm(TargetsForm):
             saved[name] = list(getattr(campaign, name).values_list("pk", flat=True))
         saved["include_verdicts"] = campaign.include_verdicts
         saved |= {name: getattr(campaign, name) for name in ("track_opens", "track_clicks")}
+        saved |= {"preheader": campaign.preheader, "view_online": campaign.view_online}
+        saved |= campaign.utm
         saved["version"] = version(campaign)
         return cls(initial=saved, workspace=campaign.workspace)
 
@@ -149,7 +178,19 @@ class CampaignForm(TargetsForm):
         Of the letter only what the page had: in the builder's mode it has none of it.
         """
         absent = {"version"} | {name for name in ("design", "html") if name not in self.data}
-        return {name: value for name, value in self.cleaned_data.items() if name not in absent}
+        content = {name: value for name, value in self.cleaned_data.items() if name not in absent}
+        utm = {name: content.pop(name) for name in self.UTM}
+        return content | {"utm": utm}
+
+    UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
+
+    @property
+    def utm(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.UTM]
+
+    @property
+    def has_utm(self) -> bool:
+        return any(field.value() or field.errors for field in self.utm)
 
 
 class AudienceForm(TargetsForm):

@@ -21,13 +21,18 @@ from apps.senders.selectors import signing_keys
 from core.errors import InvalidInput
 from core.secrets import keyed_hash
 from mailkit.addresses import format_mailbox
+from mailkit.css import inline_css
 from mailkit.dkim import DkimKey, Signer
-from mailkit.links import track_links
-from mailkit.mime import html_to_text, one_line
+from mailkit.extras import with_parameters, with_preheader, with_view_link
+from mailkit.links import change_links, track_links
+from mailkit.mime import one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
 from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
+from mailkit.text import html_to_text
 
+# Stands for the letter of a preview or a test, which has no page.
+VIEW_OF_NOBODY = "test"
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 # What Gmail's feedback loop knows mail of this program by, in 5 to 15 characters.
 SENDER_ID = "vashsender"
@@ -46,16 +51,21 @@ class _Addresses:
     an unusual one.
     """
 
-    def __init__(self, base: str, links: int) -> None:
+    def __init__(self, base: str, links: int, *, view: bool) -> None:
         numbers = range(1, links + 1)
         self.names = ("unsubscribe_url", "_open", *(f"_link_{number}" for number in numbers))
         self.plain = bool(_PLAIN_BASE.fullmatch(base))
         endings = ["/u/%b.%b", "/o/%b.%b.gif", *(f"/c/%b.{number}.%b" for number in numbers)]
+        self._view = view
+        if view:
+            self.names = (*self.names, "view_url")
+            endings.append("/v/%b.%b")
         self._format = " ".join(base.replace("%", "%%") + one for one in endings).encode()
 
     def of(self, signed: LetterTokens) -> list[bytes]:
         parts = [signed.ids] * (2 * len(self.names))
-        parts[1::2] = signed.macs[Kind.UNSUBSCRIBE :]
+        macs: Sequence[bytes] = signed.macs[Kind.UNSUBSCRIBE :]
+        parts[1::2] = [*macs, signed.view_mac] if self._view else macs
         return (self._format % tuple(parts)).split(b" ")
 
 
@@ -127,8 +137,16 @@ def _made(letter: CompiledLetter, recipient: Recipient, date: datetime) -> WireM
     except ValueError as error:
         raise LetterFault(str(error)) from error
     if isinstance(message, RenderFault):
-        raise LetterFault(f"line {message.line}: {message.detail}")
+        raise LetterFault(_words(message))
     return message
+
+
+def _words(fault: RenderFault | TemplateFault) -> str:
+    near = f" ({fault.near})" if fault.near else ""
+    return _("line %(line)d: %(detail)s") % {
+        "line": fault.line,
+        "detail": f"{fault.detail}{near}",
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +202,9 @@ def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCam
         language or settings.LANGUAGE_CODE,
         campaign.track_opens,
         campaign.track_clicks,
+        campaign.preheader,
+        tuple(sorted(campaign.utm.items())),
+        campaign.view_online,
         settings.BASE_URL,
         settings.INBOUND_DOMAIN,
         _bulk_headers(campaign),
@@ -206,6 +227,22 @@ def preview(campaign: Campaign, contact: Contact | None, variant: int = 0) -> Pr
         raise InvalidInput(str(error)) from error
 
 
+def view(campaign: Campaign, contact: Contact) -> str:
+    """The letter that a contact got, as a document for a browser: nothing in it is counted.
+
+    Raises InvalidInput.
+    """
+    letter = compiled(campaign)
+    values = merge_values(contact, unsubscribe_url(campaign.pk, contact.pk))
+    values["view_url"] = f"{settings.BASE_URL}/v/{tokens.sign_view(campaign.pk, contact.pk)}"
+    try:
+        if letter.html is None:
+            return f"<pre>{html_escapes.escape(_render(letter.text, values))}</pre>"
+        return _render(letter.html, values)
+    except LetterFault as error:
+        raise InvalidInput(str(error)) from error
+
+
 def merge_values(contact: Contact, url: str) -> dict[str, object]:
     return {
         **contact.fields,
@@ -213,6 +250,7 @@ def merge_values(contact: Contact, url: str) -> dict[str, object]:
         "first_name": contact.first_name,
         "last_name": contact.last_name,
         "unsubscribe_url": url,
+        "view_url": f"{settings.BASE_URL}/v/{VIEW_OF_NOBODY}",
     }
 
 
@@ -242,7 +280,7 @@ def _message_id(campaign_id: int, contact_id: int, signed: LetterTokens, from_em
 def _render(template: Template, values: Mapping[str, object]) -> str:
     rendered = template.render(values)
     if isinstance(rendered, RenderFault):
-        raise LetterFault(f"line {rendered.line}: {rendered.detail}")
+        raise LetterFault(_words(rendered))
     return rendered
 
 
@@ -258,6 +296,9 @@ def _compiled(
     language: str,
     track_opens: bool,
     track_clicks: bool,
+    preheader: str,
+    utm: tuple[tuple[str, str], ...],
+    view_online: bool,
     base: str,
     inbound: str,
     bulk_headers: tuple[tuple[str, str], ...],
@@ -269,25 +310,26 @@ def _compiled(
         reply_mailbox = format_mailbox("", reply_to) if reply_to else ""
     except ValueError as error:
         raise InvalidInput(_("The sender's name or address cannot be used.")) from error
+    # The author's own lines, before anything is added to them: a fault names the right one.
+    own = _templates(subject, html, text, preheader, language)
     plain = text or html_to_text(html)
-    templates = {
-        "subject": _template(_("Subject"), subject, html=False),
-        "html": _template(_("HTML"), html, html=True),
-        "text": _template(_("Plain text"), plain, html=False),
-    }
+    if html:
+        linked = "view_url" in own["html"].fields
+        html = _dressed(html, preheader, dict(utm), language, view=view_online and not linked)
+    templates = _templates(subject, html, plain, "", language)
     if not any("unsubscribe_url" in templates[part].fields for part in ("html", "text")):
         html, plain = _with_unsubscribe_line(html, plain, language)
-        templates["html"] = _template(_("HTML"), html, html=True)
-        templates["text"] = _template(_("Plain text"), plain, html=False)
+        templates = _templates(subject, html, plain, "", language)
     tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks, numbers=numbers)
-    addresses = _Addresses(base, len(links))
+    viewed = any("view_url" in one.fields for one in templates.values())
+    addresses = _Addresses(base, len(links), view=viewed)
 
     def letter(html_source: str, *, bulk: bool, plain_fields: Sequence[str] = ()) -> CompiledLetter:
         headers = (("Reply-To", reply_mailbox),) if reply_mailbox else ()
         return CompiledLetter(
             from_mailbox=from_mailbox,
             subject=templates["subject"],
-            html=_template(_("HTML"), html_source, html=True) if html_source else None,
+            html=_template(_("HTML"), html_source, language, html=True) if html_source else None,
             text=templates["text"],
             headers=(*headers, *bulk_headers) if bulk else headers,
             list_unsubscribe=bulk,
@@ -358,13 +400,34 @@ def _before_end(html: str, piece: str) -> str:
     return f"{head}{piece}{end}{tail}" if end else html + piece
 
 
-def _template(part: str, source: str, *, html: bool) -> Template:
-    template = compile_template(source, html=html)
+def _dressed(
+    html: str, preheader: str, utm: Mapping[str, str], language: str, *, view: bool
+) -> str:
+    """The author's HTML with what every recipient's letter adds to it."""
+    html = inline_css(html)
+    if utm:
+        html = change_links(html, lambda target: html_escapes.escape(with_parameters(target, utm)))
+    if view:
+        with translation.override(language):
+            html = with_view_link(html, _("View in browser"))
+    return with_preheader(html, preheader)
+
+
+def _templates(
+    subject: str, html: str, text: str, preheader: str, language: str
+) -> dict[str, Template]:
+    return {
+        "subject": _template(_("Subject"), subject, language, html=False),
+        "preheader": _template(_("Preheader"), preheader, language, html=True),
+        "html": _template(_("HTML"), html, language, html=True),
+        "text": _template(_("Plain text"), text, language, html=False),
+    }
+
+
+def _template(part: str, source: str, language: str, *, html: bool) -> Template:
+    template = compile_template(source, html=html, language=language)
     if isinstance(template, TemplateFault):
-        raise InvalidInput(
-            _("%(part)s, line %(line)d: %(detail)s")
-            % {"part": part, "line": template.line, "detail": template.detail}
-        )
+        raise InvalidInput(f"{part}, {_words(template)}")
     return template
 
 

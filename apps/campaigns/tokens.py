@@ -40,17 +40,24 @@ class LetterTokens:
     `ids` opens each; `macs` are those of the kinds, in order, and of the links.
     """
 
-    __slots__ = ("ids", "macs")
+    __slots__ = ("_packed", "ids", "macs")
 
     def __init__(self, campaign_id: int, contact_id: int, links: int = 0) -> None:
         ids = _pack(campaign_id, contact_id)
         macs = shake_128(_key(settings.SECRET_KEY) + ids).digest(_MAC_OCTETS * (3 + links))
+        self._packed = ids
         self.ids = _encode(ids).rstrip(b"=")
         self.macs = _cutter(3 + links).unpack(_encode(macs))
 
     def of(self, kind: Kind) -> str:
         """About 24 URL-safe characters."""
         return f"{self.ids.decode()}.{self.mac(kind)}"
+
+    @property
+    def view_mac(self) -> bytes:
+        """Of the letter's page in a browser: few letters have one, so it has its own digest."""
+        key = _key(f"view:{settings.SECRET_KEY}")
+        return _encode(shake_128(key + self._packed).digest(_MAC_OCTETS))
 
     def link(self, number: int) -> str:
         """Of a link, counted from 1; 0 is the one that no person sees, with the pixel's piece."""
@@ -130,6 +137,22 @@ def read(kind: Kind, token: str) -> tuple[int, int, int] | None:
         return None
     # The whole token is compared, so that nothing in it can be written in another way.
     return (*numbers, link) if hmac.compare_digest(token, sign(kind, *numbers, link)) else None
+
+
+def sign_view(campaign_id: int, contact_id: int) -> str:
+    """Of the page that shows the letter of one recipient."""
+    signed = LetterTokens(campaign_id, contact_id)
+    return f"{signed.ids.decode()}.{signed.view_mac.decode()}"
+
+
+def read_view(token: str) -> tuple[int, int] | None:
+    """(campaign id, contact id), or None for what we did not sign."""
+    if not (20 <= len(token) <= 60 and token.isascii() and token.count(".") == 1):
+        return None
+    numbers = _unpack(token.partition(".")[0])
+    if numbers is None:
+        return None
+    return numbers if hmac.compare_digest(token, sign_view(*numbers)) else None
 
 
 def _pack(campaign_id: int, contact_id: int) -> bytes:

@@ -8,8 +8,8 @@ from apps.campaigns.services import launch
 from apps.mailer.models import Contact
 from apps.senders.models import DkimKey
 from benchmarks import pipeline
-from mailkit.mime import html_to_text
 from mailkit.personalize import Template, compile_template
+from mailkit.text import html_to_text
 
 pytestmark = pytest.mark.django_db
 

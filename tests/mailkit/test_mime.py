@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailkit.addresses import format_mailbox
-from mailkit.mime import Letter, compose, html_to_text, one_line
+from mailkit.mime import Letter, compose, one_line
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NEWLINES = re.compile(r"\r\n|\r|\n")
@@ -301,51 +301,3 @@ def test_one_line_fits_a_header(text: str) -> None:
     line = one_line(text)
     if not re.search("[\ud800-\udfff]", line):
         assert parse(compose(dataclasses.replace(PLAIN, subject=line)))["Subject"] == line
-
-
-@pytest.mark.parametrize(
-    ("html", "text"),
-    [
-        ("<p>One</p><p>Two</p>", "One\n\nTwo\n"),
-        ("<p>a  b\n c</p>", "a b c\n"),
-        ("x<b>y</b>z <i>w</i>", "xyz w\n"),
-        ("a<br>b<br/><br>c", "a\nb\n\nc\n"),
-        ("<a href='https://x.y/'>Shop <b>now</b></a>!", "Shop now (https://x.y/)!\n"),
-        ("<a href='https://x.y/'>https://x.y/</a>", "https://x.y/\n"),
-        ("<a href='mailto:a@b.c'>a@b.c</a>", "a@b.c\n"),
-        ("<a href='#top'>Up</a>", "Up\n"),
-        ("<a href='https://x.y/'><img src='l.png' alt='Logo'></a>", "Logo (https://x.y/)\n"),
-        ("<a href='https://x.y/'><img src='l.png'></a>", "https://x.y/\n"),
-        ("<a href='{{ url }}'>{{ label }}</a>", "{{ label }} ({{ url }})\n"),
-        ("<ul><li>a<li>b<ul><li>c</ul></ul>d", "- a\n- b\n  - c\n\nd\n"),
-        ("<ol><li><p>a</p></li><li>b</li></ol>", "1. a\n\n2. b\n"),
-        ("<table><tr><td>1</td><td>2</td></tr><tr><td>3</td></tr></table>", "1 2\n3\n"),
-        ("<head><title>t</title></head><style>p{}</style><script>x()</script>ok", "ok\n"),
-        ("<div style='DISPLAY : none'>pre<br><div>x</div></div>shown", "shown\n"),
-        ("<pre>a\n  b</pre>", "a\n  b\n"),
-        ("&lt;b&gt; &amp; &copy;&nbsp;x", "<b> & © x\n"),
-        ("a<hr>b", "a\n\n---\n\nb\n"),
-        ("", "\n"),
-        ("</p></ul></a></pre>x", "x\n"),
-    ],
-)
-def test_html_to_text(html: str, text: str) -> None:
-    assert html_to_text(html) == text
-
-
-TAGS = st.sampled_from(["p", "li", "ul", "ol", "a href=x", "br", "pre", "style", "td", "p hidden"])
-HTML_PIECES = st.one_of(
-    TAGS.map("<{}>".format),
-    TAGS.map("</{}>".format),
-    st.sampled_from(["<div style='display:none'>", "</div>", "<img alt=q>", "text ", " word"]),
-    st.sampled_from(["&amp;", "&#0;", "<", "<!--", "-->", "\n", "<hr>"]),
-)
-
-
-@given(st.lists(HTML_PIECES, max_size=20).map("".join))
-def test_any_html_becomes_tidy_text(html: str) -> None:
-    text = html_to_text(html)
-    assert text.endswith("\n")
-    assert text == text.strip() + "\n"
-    if "<pre>" not in html:
-        assert "\n\n\n" not in text

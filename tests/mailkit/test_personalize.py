@@ -152,3 +152,120 @@ def test_any_source_is_a_template_or_a_fault(source: str, html: bool) -> None:
         assert 1 <= template.line <= source.count("\n") + 1
         return
     assert isinstance(template.render({"a": "<x>", "b": [1, None]}), str | RenderFault)
+
+
+# Languages
+
+
+@pytest.mark.parametrize(
+    ("source", "english", "russian"),
+    [
+        ("{{ day | date: '%-d %B %Y' }}", "2 January 2026", "2 января 2026"),
+        ("{{ day | date: '%B %Y' }}", "January 2026", "январь 2026"),
+        ("{{ day | date: '%A, %a' }}", "Friday, Fri", "пятница, пт"),
+        ("{{ day | date: 'long' }}", "January 2, 2026", "2 января 2026\xa0г."),
+        ("{{ day | date: '%d.%m.%y %H:%M %%' }}", "02.01.26 00:00 %", "02.01.26 00:00 %"),
+        ("{{ text_day | date: '%-d %b' }}", "2 Jan", "2 янв."),
+        ("{{ nothing | date: '%d' }}", "", ""),
+        ("{{ word | date: '%d' }}", "soon", "soon"),
+        ("{{ 0 | date: '%Y' }}", "1970", "1970"),
+        ("{{ total | number }}", "1,234.5", "1\xa0234,5"),
+        ("{{ total | number: 2 }}", "1,234.50", "1\xa0234,50"),
+        ("{{ 'many' | number }}", "many", "many"),
+        ("{% assign language = 'en' %}{{ day | date: '%B' }}", "January", "January"),
+    ],
+)
+def test_dates_and_numbers_are_in_the_recipients_language(
+    source: str, english: str, russian: str
+) -> None:
+    values = {
+        "day": date(2026, 1, 2),
+        "text_day": "2026-01-02",
+        "word": "soon",
+        "total": "1234.5",
+    }
+    assert render(source, values) == english
+    assert render(source, values | {"language": "ru-RU"}) == russian
+    assert render(source, values | {"language": "xx"}) == english
+    in_russian = compile_template(source, html=False, language="ru")
+    assert isinstance(in_russian, Template)
+    assert in_russian.render(values) == russian
+    assert in_russian.render(values | {"language": "EN"}) == english
+
+
+@given(st.text(max_size=120), st.text(max_size=40), st.sampled_from(["en", "ru", ""]))
+def test_no_date_or_number_raises(value: str, pattern: str, language: str) -> None:
+    values = {"v": value, "p": pattern, "language": language}
+    for source in ("{{ v | date: p }}", "{{ v | number }}", "{{ v | number: p }}"):
+        assert isinstance(render(source, values), str)
+
+
+@given(st.integers() | st.floats() | st.datetimes() | st.booleans() | st.lists(st.integers()))
+def test_neither_does_any_other_value(value: object) -> None:
+    for source in ("{{ v | date: '%-d %B %c %x' }}", "{{ v | number: 2 }}"):
+        assert isinstance(render(source, {"v": value}, html=True), str | RenderFault)
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        ("a\n{{ price | divided_by: 0 }} {{ b }}", "{{ price | divided_by: 0 }}"),
+        ("{% if a %}{{ price | modulo: 0 }}{% endif %}", "{{ price | modulo: 0 }}"),
+    ],
+)
+def test_faults_of_values_name_the_field(source: str, near: str) -> None:
+    fault = render(source, {"price": 3, "a": 1})
+    assert isinstance(fault, RenderFault)
+    assert fault.near == near
+
+
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        ("Hello {{ first name }}!", "{{ first name }}"),
+        ("{{ city | nosuch }}", "{{ city | nosuch }}"),
+        ("a {% bogus x %} b", "{% bogus x %}"),
+    ],
+)
+def test_faults_of_templates_name_the_field(source: str, near: str) -> None:
+    fault = compile_template(source, html=True)
+    assert isinstance(fault, TemplateFault)
+    assert fault.near == near
+
+
+def test_unknown_fields_are_named_with_what_was_meant() -> None:
+    template = compile_template(
+        "{{ first_name }}\n{{ frist_name }}\n{% if citty %}{{ zzz }}{% endif %}"
+        "{% for i in (1..2) %}{{ i }}{{ forloop.index }}{% endfor %}{{ 'now' | date }}",
+        html=False,
+    )
+    assert isinstance(template, Template)
+    assert [
+        (one.name, one.line, one.meant) for one in template.unknown(["first_name", "city"])
+    ] == [
+        ("frist_name", 2, "first_name"),
+        ("citty", 3, "city"),
+        ("zzz", 3, ""),
+    ]
+
+
+def test_a_rendering_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each loop within its limits, and millions of nodes all the same.
+    body = "{% if a %}{% endif %}" * 3000
+    source = "{% for i in (1..900) %}" + body + "{% endfor %}"
+    template = compile_template(source, html=False)
+    assert isinstance(template, Template)
+    monkeypatch.setattr("mailkit.personalize.MAX_SECONDS", 0.05)
+    fault = template.render({})
+    assert isinstance(fault, RenderFault)
+    assert fault.message_code == "limit"
+
+
+@pytest.mark.parametrize("source", ["{{ s | strip_html }}", "{{ s | split: '' | uniq }}"])
+def test_filters_that_take_the_square_of_their_input_are_limited(source: str) -> None:
+    fault = render(source, {"s": "<" * 200_000})
+    assert isinstance(fault, RenderFault)
+    assert fault.message_code == "limit"

@@ -21,15 +21,18 @@ from mailkit.addresses import Fault, parse_address
 from mailkit.rfc2047 import CONTROL
 
 TARGETS = ("lists", "segments", "excluded_lists", "excluded_segments")
-FLAGS = ("track_opens", "track_clicks")
+FLAGS = ("track_opens", "track_clicks", "view_online")
 TEST = ("test_share", "winner_by", "winner_after")
 CONTENT = (
-    *("name", "subject", "from_name", "from_email", "reply_to"),
+    *("name", "subject", "preheader", "from_name", "from_email", "reply_to"),
     *("editor", "design", "html", "text"),
 )
 State = Campaign.State
 LARGEST_PART = 1_000_000
-_ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to")
+_ONE_LINE = ("name", "subject", "from_name", "from_email", "reply_to", "preheader")
+# Parameters that links may carry, and how long a value may be.
+UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
+LONGEST_UTM = 150
 
 
 def create_campaign(*, workspace: Workspace, by: User | None, **content: Any) -> Campaign:
@@ -103,6 +106,7 @@ def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign |
     new = Campaign(workspace=campaign.workspace, created_by=by, not_opened=not_opened)
     content |= {name: getattr(campaign, name).all() for name in TARGETS}
     content["include_verdicts"] = campaign.include_verdicts
+    content["utm"] = campaign.utm
     new.left_out_reasons = campaign.left_out_reasons
     for name in TEST:
         setattr(new, name, getattr(campaign, name))
@@ -131,6 +135,8 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     for name in FLAGS:
         if name in content:
             setattr(campaign, name, bool(content.pop(name)))
+    if (utm := content.pop("utm", None)) is not None:
+        campaign.utm = _checked_utm(utm)
     for name, value in content.items():
         if name not in CONTENT:
             raise TypeError(f"not a campaign's content: {name}")
@@ -166,6 +172,14 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     except IntegrityError as error:
         raise Conflict(_("A list or segment was deleted meanwhile: choose again.")) from error
     return campaign
+
+
+def _checked_utm(utm: dict[str, str]) -> dict[str, str]:
+    if any(name not in UTM or CONTROL.search(value) for name, value in utm.items()):
+        raise InvalidInput(_("UTM parameters take one line of text each."))
+    if any(len(value) > LONGEST_UTM for value in utm.values()):
+        raise InvalidInput(_("A UTM parameter is too long: at most 150 characters."))
+    return {name: value.strip() for name, value in utm.items() if value.strip()}
 
 
 def _stored_address(email: str) -> str:
