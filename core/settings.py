@@ -55,6 +55,11 @@ SANDBOX_GREYLIST_SECONDS = environment.number("SANDBOX_GREYLIST_SECONDS", 60)
 MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
+# Where reports about letters come back: the domain whose MX leads to the receiver, and the port
+# on which `manage.py receive_mail` listens.
+INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
+INBOUND_PORT = environment.number("INBOUND_PORT", _runtime.inbound_port if _runtime else 2525)
+INBOUND_HOST = environment.text("INBOUND_HOST", "127.0.0.1")
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
 # Of a letter that was told to come later: when first, doubling from there.
 SMTP_RETRY_FIRST_SECONDS = environment.number("SMTP_RETRY_FIRST_SECONDS", 300, least=1)

@@ -3,11 +3,15 @@
 A token is `ids.mac`, of a link `ids.number.mac`: an octet with the lengths of both ids and the
 ids, in base64 for URLs; 96 bits of a keyed SHAKE128. All tokens of a letter share one digest, of
 which each takes its own piece, so that the token of an open pixel is none of an unsubscribe link.
+
+The local part of an address of ours is `b+` or `unsubscribe+` and such a token in hexadecimal,
+without a dot: some servers write local parts in small letters. It has a digest of its own.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from binascii import Error, a2b_base64, b2a_base64
 from enum import IntEnum
 from functools import lru_cache
@@ -56,6 +60,54 @@ class LetterTokens:
         return str(self.macs[kind], "ascii")
 
 
+# What the mailboxes are for whose addresses carry a token, by the word before it.
+RETURN_PATH, UNSUBSCRIBE_BY_MAIL = "b", "unsubscribe"
+_MAILBOXES = (RETURN_PATH, UNSUBSCRIBE_BY_MAIL)
+_MAC_DIGITS = 2 * _MAC_OCTETS
+
+
+def local_part(mailbox: str, campaign_id: int, contact_id: int) -> str:
+    """Of an address that names one letter: `b+…`, up to 60 octets in small letters."""
+    ids = _pack(campaign_id, contact_id)
+    return f"{mailbox}+{ids.hex()}{_mailbox_mac(mailbox, ids)}"
+
+
+def read_local_part(text: str) -> tuple[str, int, int] | None:
+    """(mailbox, campaign id, contact id), in any case; None for what we did not make."""
+    mailbox, plus, token = text.lower().partition("+")
+    if not (plus and mailbox in _MAILBOXES and token.isascii() and len(token) <= 2 * 17 + 24):
+        return None
+    try:
+        ids = bytes.fromhex(token[:-_MAC_DIGITS])
+    except ValueError:
+        return None
+    numbers = _numbers(ids)
+    if numbers is None:
+        return None
+    ours = local_part(mailbox, *numbers)
+    return (mailbox, *numbers) if hmac.compare_digest(f"{mailbox}+{token}", ours) else None
+
+
+_MESSAGE_ID = re.compile(r"<?(\d{1,19})\.(\d{1,19})\.([A-Za-z0-9_-]{16})@")
+
+
+def read_message_id(text: str) -> tuple[int, int] | None:
+    """(campaign id, contact id) of a Message-ID that we gave; None for any other."""
+    found = _MESSAGE_ID.match(text)
+    if found is None:
+        return None
+    numbers = int(found[1]), int(found[2])
+    if max(numbers) >= 1 << 63:
+        return None
+    ours = LetterTokens(*numbers).mac(Kind.MESSAGE_ID)
+    return numbers if hmac.compare_digest(found[3], ours) else None
+
+
+def _mailbox_mac(mailbox: str, ids: bytes) -> str:
+    key = _key(settings.SECRET_KEY)
+    return blake2b(ids, key=key, digest_size=_MAC_OCTETS, person=mailbox.encode()).hexdigest()
+
+
 @lru_cache(maxsize=64)
 def _cutter(macs: int) -> Struct:
     return Struct(f"{_MAC_LENGTH}s" * macs)
@@ -95,6 +147,10 @@ def _unpack(ids: str) -> tuple[int, int] | None:
         packed = a2b_base64(ids.encode().translate(_FROM_URL) + b"=" * (-len(ids) % 4))
     except Error:
         return None
+    return _numbers(packed)
+
+
+def _numbers(packed: bytes) -> tuple[int, int] | None:
     if not packed or len(packed) != 1 + (packed[0] >> 4) + (packed[0] & 15):
         return None
     first = 1 + (packed[0] >> 4)

@@ -47,6 +47,7 @@ def kind_of(process: psutil.Process) -> str:
         ("celery", "beat"),
         ("gunicorn", "web"),
         ("manage.py sandbox", "sandbox"),
+        ("manage.py receive_mail", "inbound"),
         ("valkey", "valkey"),
         ("postgres", "postgres"),
     ):

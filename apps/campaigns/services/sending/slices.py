@@ -30,6 +30,7 @@ from apps.senders.selectors import (
     choose_route,
     login_refused_everywhere,
     policy_of,
+    return_path_domain,
     routes_of,
 )
 from apps.senders.services.limits import limits_for
@@ -114,6 +115,7 @@ class Slice:
             return False
         domain = campaign.from_email.rpartition("@")[2]
         self._route = route
+        self._return_domain = return_path_domain(campaign.workspace, campaign.from_email)
         self._limits = limits_for(campaign.workspace, route.relay_id, domain)
         return True
 
@@ -221,7 +223,9 @@ class Slice:
         """
         with transaction.atomic():
             rows = claim()
-            ready, settled = compose(self._campaign, self._policy, self._letter, rows)
+            ready, settled = compose(
+                self._campaign, self._policy, self._letter, rows, self._return_domain
+            )
             if settled:
                 results.settle(self._campaign.pk, None, settled)
             contact_ids = [one.contact_id for one in ready]
