@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "apps.mailer",
     "apps.campaigns",
     "apps.tracking",
+    "apps.returns",
     "apps.ops",
     "apps.sandbox",
     "django.contrib.admin",
@@ -230,6 +231,8 @@ LOGGING = {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It tells of every detector that it tries.
+    "loggers": {"flufl": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO")},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

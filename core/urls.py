@@ -18,6 +18,7 @@ _workspace_pages = [
     path("", include("apps.tracking.urls")),
     path("audience/", include("apps.mailer.urls")),
     path("campaigns/", include("apps.campaigns.urls")),
+    path("senders/returns/", include("apps.returns.urls")),
     path("senders/", include("apps.senders.urls")),
     path("sandbox/", include("apps.sandbox.urls")),
 ]
@@ -29,5 +30,6 @@ urlpatterns = [
     path("w/<slug:workspace>/", include(_workspace_pages)),
     path("ops/", include("apps.ops.urls")),
     path("", include("apps.tracking.public_urls")),
+    path("hooks/", include("apps.returns.public_urls")),
     path("admin/", admin.site.urls),
 ]

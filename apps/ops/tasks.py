@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apps.campaigns.services import monitoring
 from apps.mailer.services import bulk, importing, imports, verification
+from apps.returns.services import mailboxes, receiving
 from apps.senders.services import domains, relays
 from apps.tracking.services import partitions
 from core.celery import app
@@ -27,3 +28,6 @@ def sweep_due_work() -> None:
     domains.ring_due_checks()
     relays.ring_due_checks()
     partitions.ensure_next_months()
+    receiving.ring_due()
+    receiving.remove_old()
+    mailboxes.ring_due()

@@ -42,7 +42,7 @@ def kind_of(message: Message, found: list[Message]) -> Kind:
     from_server = "mailer-daemon" in sender or "postmaster" in sender
     if not from_server and _CHALLENGE.search(subject) and _asks_for_click(found):
         return "challenge"
-    automatic = field(message, "Auto-Submitted").lower().partition(";")[0].strip()
+    automatic = next(iter(re.split(r"[\s;(]", field(message, "Auto-Submitted").lower(), 1)))
     if automatic == "auto-replied" and not from_server and not _speaks_of_failure(subject):
         return "auto_reply"
     if from_server:

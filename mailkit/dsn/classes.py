@@ -13,6 +13,7 @@ LONGEST = 2000
 _CODE = re.compile(r"(?<![\d.])#?([245]\d\d)(?=[ \-:;,#)](?!\d{3}\b)|$)", re.MULTILINE)
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _VAGUE = frozenset({"5.0.0", "4.0.0"})
+_LEADING_CODE = re.compile(r"\s*[245]\d\d[ -]")
 # Statuses that say where the letter got stuck and not what is wrong with the mailbox:
 # RFC 3463 X.4.1 (no answer from host), X.4.2 (bad connection), X.4.7 (delivery time expired).
 _UNREACHED = frozenset({"4.1", "4.2", "4.7"})
@@ -69,7 +70,7 @@ def _code(text: str, status: str) -> int | None:
 
 
 def _fault(code: int | None, status: str, text: str) -> faults.Kind:
-    text = text[:LONGEST]
+    text = _LEADING_CODE.sub("", text[:LONGEST], 1)
     about = status[2:]
     first = status[:1] or ("4" if code and code < 500 else "5")
     if _FULL.search(text):

@@ -12,18 +12,19 @@ from email.parser import BytesHeaderParser
 LARGEST = 1024 * 1024
 # Each part costs the parser a look at every line behind it, and each level one more call.
 MOST_PARTS = 60
+MOST_DELIMITERS = 1000
 LONGEST_TEXT = 64 * 1024
 LONGEST_FIELD = 2000
 
 _NESTING = re.compile(rb"(?i)(?:multipart|message)/")
-_TAG = re.compile(r"<(?:style|script)\b.{0,20000}?</(?:style|script)>|<[^<>]{0,500}>", re.I | re.S)
+_TAG = re.compile(r"<[^<>]{0,500}>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li)\b[^<>]{0,100}>", re.I)
 
 
 def parse(raw: bytes) -> Message:
     """The message; one of too many parts, or without an end, as its header fields alone."""
     raw = raw[:LARGEST]
-    if len(_NESTING.findall(raw)) > MOST_PARTS:
+    if len(_NESTING.findall(raw)) > MOST_PARTS or raw.count(b"\n--") > MOST_DELIMITERS:
         return BytesHeaderParser(policy=policy.compat32).parsebytes(raw)
     return email.message_from_bytes(raw, policy=policy.compat32)
 

@@ -19,6 +19,7 @@ from mailkit.dsn.results import Kind, Report, Returned
 logger = logging.getLogger(__name__)
 
 MOST_RECIPIENTS = 50
+MOST_SCANNED = 64 * 1024
 _ADDRESS = re.compile(r"[^\s<>\"',;:()\[\]]{1,64}@[^\s<>\"',;:()\[\]]{1,253}")
 _ID = re.compile(r"<[^<>\s]{3,500}@[^<>\s]{1,255}>")
 _QUOTED_ID = re.compile(r"^[> |]*Message-I[dD]:\s*(<[^<>\s]{3,500}>)", re.MULTILINE)
@@ -34,7 +35,7 @@ _ANGLES = re.compile(r"[<>]")
 def read(raw: bytes) -> Returned:
     """What the message says. Takes up to 1 MB of it; never raises."""
     try:
-        return _read(parse(raw))
+        return _read(parse(raw), raw)
     # The email package raises nearly anything at malformed input: ValueError, IndexError,
     # AttributeError and RecursionError have all been seen. It is kept as what nobody can read.
     except Exception:
@@ -42,13 +43,13 @@ def read(raw: bytes) -> Returned:
         return Returned("other")
 
 
-def _read(message: Message) -> Returned:
+def _read(message: Message, raw: bytes) -> Returned:
     found = list(parts(message))
     reports = complaints.reports(message, found) or _delivery_reports(found)
     if not reports:
         kind = answers.kind_of(message, found)
         if kind == "other":
-            reports = _by_heuristics(message, found)
+            reports = _by_heuristics(raw, found)
         else:
             reports = [Report(kind, text=_words(found)[: classes.LONGEST])]
     kinds = {report.kind for report in reports}
@@ -124,8 +125,8 @@ def _typed(value: str) -> str:
 # Servers that do not follow it.
 
 
-def _by_heuristics(message: Message, found: list[Message]) -> list[Report]:
-    temporary, permanent = _scanned(message)
+def _by_heuristics(raw: bytes, found: list[Message]) -> list[Report]:
+    temporary, permanent = _scanned(raw)
     text = _words(found)
     kinds: list[tuple[Kind, frozenset[bytes]]] = [("bounce", permanent), ("delayed", temporary)]
     return [
@@ -135,9 +136,10 @@ def _by_heuristics(message: Message, found: list[Message]) -> list[Report]:
     ]
 
 
-def _scanned(message: Message) -> tuple[frozenset[bytes], frozenset[bytes]]:
+def _scanned(raw: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Of the beginning alone: each of its detectors goes through all lines, some of them slowly."""
     try:
-        temporary, permanent = all_failures(message)
+        temporary, permanent = all_failures(parse(raw[:MOST_SCANNED]))
     except Exception:
         logger.warning("flufl.bounce failed at a message", exc_info=True)
         return frozenset(), frozenset()
