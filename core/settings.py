@@ -55,8 +55,11 @@ SANDBOX_GREYLIST_SECONDS = environment.number("SANDBOX_GREYLIST_SECONDS", 60)
 MAIL_HOSTNAME = environment.text("MAIL_HOSTNAME", "localhost")
 PROBE_SENDER = environment.text("PROBE_SENDER")
 PROBE_TIMEOUT_SECONDS = environment.number("PROBE_TIMEOUT_SECONDS", 10, least=1)
-# Where mail to us comes in: the domain whose MX leads to the receiver; empty where none does.
+# Where mail to us comes in: the domain whose MX leads to the receiver, empty where none does, and
+# the port on which `manage.py receive_mail` listens.
 INBOUND_DOMAIN = environment.text("INBOUND_DOMAIN").lower()
+INBOUND_PORT = environment.number("INBOUND_PORT", _runtime.inbound_port if _runtime else 2525)
+INBOUND_HOST = environment.text("INBOUND_HOST", "127.0.0.1")
 PRIVATE_RELAYS = environment.flag("PRIVATE_RELAYS")
 # A MaxMind database of countries (GeoLite2-Country.mmdb or its like), to know those of opens.
 GEOIP_DATABASE = environment.text("GEOIP_DATABASE")
@@ -77,6 +80,7 @@ INSTALLED_APPS = [
     "apps.content",
     "apps.campaigns",
     "apps.tracking",
+    "apps.returns",
     "apps.ops",
     "apps.sandbox",
     "django.contrib.admin",
@@ -230,6 +234,8 @@ LOGGING = {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It tells of every detector that it tries.
+    "loggers": {"flufl": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO")},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -19,6 +19,7 @@ _workspace_pages = [
     path("audience/", include("apps.mailer.urls")),
     path("campaigns/", include("apps.campaigns.urls")),
     path("templates/", include("apps.content.urls")),
+    path("senders/returns/", include("apps.returns.urls")),
     path("senders/", include("apps.senders.urls")),
     path("sandbox/", include("apps.sandbox.urls")),
 ]
@@ -32,5 +33,6 @@ urlpatterns = [
     path("", include("apps.tracking.public_urls")),
     path("", include("apps.content.public_urls")),
     path("", include("apps.campaigns.public_urls")),
+    path("hooks/", include("apps.returns.public_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -21,6 +21,7 @@ from apps.campaigns.targets import Targets
 from apps.mailer.models import Segment, Verdict
 from apps.mailer.segments.counting import limited
 from apps.senders.models import Relay, SendingPolicy
+from apps.senders.stops import COMPLAINED
 from mailkit import providers
 
 FINAL = ("sent", "failed", "unknown", "suppressed", "cancelled")
@@ -133,6 +134,8 @@ def tallied(campaign: Campaign) -> Tallied:
             opens += number
         elif status == CLICKED:
             clicks += number
+        elif status == COMPLAINED:
+            by_kind[provider, status, fault] = number
         else:
             counts[status] += number
             by_kind[provider, status, fault] = number

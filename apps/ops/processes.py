@@ -48,6 +48,7 @@ def kind_of(process: psutil.Process) -> str:
         ("gunicorn", "web"),
         ("manage.py sandbox", "sandbox"),
         ("manage.py write_events", "writer"),
+        ("manage.py receive_mail", "inbound"),
         ("valkey", "valkey"),
         ("postgres", "postgres"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apps.campaigns.services import confirmations, monitoring
 from apps.mailer.services import bulk, importing, imports, verification
+from apps.returns.services import mailboxes, receiving
 from apps.senders.services import domains, relays
 from apps.tracking.services import counting, partitions
 from core.celery import app
@@ -29,3 +30,6 @@ def sweep_due_work() -> None:
     relays.ring_due_checks()
     partitions.ensure_next_months()
     counting.fold()
+    receiving.ring_due()
+    receiving.remove_old()
+    mailboxes.ring_due()

@@ -17,6 +17,7 @@ async def serve(
     store: Store,
     authenticate: Authenticate | None,
     greylist_delay: float = 60.0,
+    returns_port: int = 0,
     ready: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run both servers on 127.0.0.1 until cancelled.
@@ -25,7 +26,11 @@ async def serve(
     asked for. The caller opens and closes the store. Raises OSError when a port is taken.
     """
     smtp = SmtpServer(
-        store, port=smtp_port, authenticate=authenticate, greylist_delay=greylist_delay
+        store,
+        port=smtp_port,
+        authenticate=authenticate,
+        greylist_delay=greylist_delay,
+        returns_port=returns_port,
     )
     dns = DnsServer(port=dns_port)
     try:

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
+from apps.sandbox import returns
 from apps.sandbox.smtp_session import Session, Transaction
-from apps.sandbox.store import Store
+from apps.sandbox.store import Store, StoredMessage
 from apps.sandbox.world import Smtp
 
 Authenticate = Callable[[str, str], str | None]
@@ -28,7 +29,8 @@ class SmtpServer:
 
     `greylist_delay` and `idle_timeout` are seconds. The latter ends a session in which the
     client says nothing, and one in which the server never answers. `clock` gives seconds.
-    `latency`: seconds that each group of replies is on its way.
+    `latency`: seconds that each group of replies is on its way. `returns_port`: where on loopback
+    reports and complaints go; 0 is nowhere.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SmtpServer:
         max_connections: int = 2000,
         clock: Callable[[], float] = time.monotonic,
         latency: float = 0.0,
+        returns_port: int = 0,
     ) -> None:
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError("the sandbox serves loopback only")
@@ -53,6 +56,7 @@ class SmtpServer:
         self.idle_timeout = idle_timeout
         self.latency = latency
         self.max_connections = max_connections
+        self._returns_port = returns_port
         self.sessions: set[Session] = set()
         self._greylist_delay = greylist_delay
         self._clock = clock
@@ -80,6 +84,11 @@ class SmtpServer:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def send_back(self, message: StoredMessage, smtp: Smtp) -> None:
+        """A report or a complaint to the message's return path, in its own time."""
+        if self._returns_port and "@" in message.envelope_from:
+            self.run(returns.send(message, smtp, self._returns_port))
 
     def passes_greylist(self, sender: str, recipient: str) -> bool:
         """Whether this pair first came at least the greylisting delay ago."""

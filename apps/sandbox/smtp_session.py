@@ -357,9 +357,12 @@ class Session(asyncio.Protocol):
                 for address, _ in mail.recipients
             ]
             loses_reply = any(smtp is Smtp.LOSE_REPLY for _, smtp in mail.recipients)
-            self._wait_for(self._save(messages, loses_reply))
+            ways = [smtp for _, smtp in mail.recipients]
+            self._wait_for(self._save(messages, ways, loses_reply))
 
-    async def _save(self, messages: list[StoredMessage], loses_reply: bool) -> None:
+    async def _save(
+        self, messages: list[StoredMessage], ways: list[Smtp], loses_reply: bool
+    ) -> None:
         try:
             await self._server.store.save(*messages)
         except SaveUnknown:
@@ -370,6 +373,9 @@ class Session(asyncio.Protocol):
             logger.exception("sandbox: the store failed")
             self._reply("451 4.3.0 Not stored, try again later")
         else:
+            for message, smtp in zip(messages, ways, strict=True):
+                if smtp in (Smtp.REPORT_BACK, Smtp.COMPLAIN):
+                    self._server.send_back(message, smtp)
             if loses_reply:
                 self._close()
             else:

@@ -44,6 +44,11 @@ class Smtp(Enum):
         "in the middle of DATA and stores nothing; accepts it the next time"
     )
     DROP = "accepts RCPT, breaks the connection in the middle of DATA each time, stores nothing"
+    REPORT_BACK = (
+        "accepts and stores the message, then sends a delivery report to its return path: "
+        "no such mailbox"
+    )
+    COMPLAIN = "accepts and stores the message, then sends a complaint to its return path"
     LOSE_REPLY = "stores the message, then closes the connection without an answer to the final dot"
 
 
@@ -182,6 +187,24 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         Smtp.LOSE_REPLY,
         "valid",
         "the trouble shows only when mail is sent",
+        mailboxes=True,
+    ),
+    Behaviour(
+        "latebounce",
+        "latebounce",
+        Dns.MX,
+        Smtp.REPORT_BACK,
+        "valid",
+        "the trouble shows only after mail is sent",
+        mailboxes=True,
+    ),
+    Behaviour(
+        "complain",
+        "complain",
+        Dns.MX,
+        Smtp.COMPLAIN,
+        "valid",
+        "a mailbox whose owner calls everything spam",
         mailboxes=True,
     ),
     Behaviour(

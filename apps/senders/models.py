@@ -93,6 +93,10 @@ class SendingDomain(models.Model):
     per_minute = models.PositiveIntegerField(_("messages a minute"), null=True, blank=True)
     per_hour = models.PositiveIntegerField(_("messages an hour"), null=True, blank=True)
     per_day = models.PositiveIntegerField(_("messages a day"), null=True, blank=True)
+    # Where reports about its letters go: the domain itself or one below it; "" is INBOUND_DOMAIN.
+    return_path = models.CharField(
+        _("return-path domain"), max_length=253, blank=True, default="", db_default=""
+    )
     # What was last seen in DNS, by record; shown with the records to publish.
     dns = models.JSONField(default=dict)
     checked_at = models.DateTimeField(null=True)

@@ -28,6 +28,7 @@ from mailkit.smtp.endpoint import Auth, Endpoint, Security
 from mailkit.warmup import Plan
 
 SANDBOX_CONNECTIONS = 5
+SANDBOX_RETURNS = "returns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,22 @@ def signing_keys(workspace: Workspace, from_email: str) -> tuple[dkim.DkimKey, .
         for key in keys
         if len(key.domain.name) == nearest
     )
+
+
+def return_path_domain(workspace: Workspace, from_email: str) -> str:
+    """Where reports about letters from this address go; "" is the address itself.
+
+    A domain's own, else INBOUND_DOMAIN; while the sandbox delivers, a name in it.
+    """
+    labels = from_email.rpartition("@")[2].lower().split(".")
+    names = [".".join(labels[start:]) for start in range(len(labels))]
+    own = SendingDomain.objects.filter(workspace=workspace, name__in=names).exclude(return_path="")
+    nearest = max(own.values_list("name", "return_path"), key=lambda row: len(row[0]), default=None)
+    if nearest:
+        return nearest[1]
+    if settings.INBOUND_DOMAIN or has_relay(workspace):
+        return str(settings.INBOUND_DOMAIN)
+    return f"{SANDBOX_RETURNS}.{settings.SANDBOX_DOMAIN}"
 
 
 def policy_of(workspace: Workspace) -> SendingPolicy:

@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-PORT_FIELDS = ("postgres_port", "valkey_port", "manager_port", "web_port", "smtp_port", "dns_port")
+PORT_FIELDS = (
+    *("postgres_port", "valkey_port", "manager_port", "web_port"),
+    *("smtp_port", "dns_port", "inbound_port"),
+)
 
 
 def local_dir() -> Path:
@@ -30,6 +33,7 @@ class Runtime:
     web_port: int
     smtp_port: int
     dns_port: int
+    inbound_port: int
     password: str
     secret_key: str
     demo_password: str

@@ -163,6 +163,7 @@ class Stack:
         web = [python, "-m", "gunicorn", "core.wsgi", "--config", "python:core.gunicorn"]
         return [
             Program("sandbox", servers.Command((python, "manage.py", "sandbox")), 10),
+            Program("inbound", servers.Command((python, "manage.py", "receive_mail")), 10),
             *workers,
             Program(
                 "beat", servers.Command((*celery, "beat", "--loglevel=info", "--pidfile=")), 30

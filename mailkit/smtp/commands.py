@@ -29,7 +29,7 @@ def transaction(
 ) -> Commands | Refused | Broken:
     """What to say up to DATA; without it, what becomes of a letter that cannot be said so."""
     try:
-        sender, recipient = path(envelope_from), path(letter.recipient)
+        sender, recipient = path(letter.sender or envelope_from), path(letter.recipient)
         if not recipient:
             raise ValueError("no recipient")
     except ValueError as error:

@@ -10,8 +10,10 @@ from mailkit.smtp.outcomes import Accepted, Broken, Refused
 
 
 class Outgoing(Protocol):
-    """A letter on its way: to whom, and what."""
+    """A letter on its way: from whom ("" is whom the group is from), to whom, and what."""
 
+    @property
+    def sender(self) -> str: ...
     @property
     def recipient(self) -> str: ...
     @property

@@ -21,6 +21,7 @@ BIG = MESSAGE + b"x" * 70 + (b"\r\n" + b"x" * 70) * 120_000 + b"\r\n"  # beyond 
 class Letter:
     recipient: str
     message: WireMessage
+    sender: str = ""
 
 
 class Group:

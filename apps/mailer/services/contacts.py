@@ -49,6 +49,22 @@ def mark_bounced(workspace: Workspace, contact_ids: Sequence[int]) -> int:
     ).update(status=Contact.Status.BOUNCED, updated_at=timezone.now())
 
 
+def mark_complained(*, contact: Contact, source: str) -> bool:
+    """Mail no more to somebody who calls it spam, whatever list the address is on; works twice.
+
+    Whether the contact had not complained before.
+    """
+    with transaction.atomic():
+        suppression.suppress(
+            workspace=contact.workspace,
+            email=contact.email,
+            reason=Suppression.Reason.COMPLAINED,
+            source=source,
+        )
+        others = Contact.objects.filter(pk=contact.pk).exclude(status=Contact.Status.COMPLAINED)
+        return bool(others.update(status=Contact.Status.COMPLAINED, updated_at=timezone.now()))
+
+
 def resubscribe(*, contact: Contact, by: User | None = None) -> None:
     """Undo an unsubscription. A bounced or complained contact stays as it is."""
     with transaction.atomic():

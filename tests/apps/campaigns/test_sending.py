@@ -70,7 +70,9 @@ def test_everybody_gets_one_letter_of_their_own(
     for contact in people:
         (stored,) = sandbox.to(contact.email)
         assert stored.inbox == str(campaign.workspace_id)
-        assert stored.envelope_from == campaign.from_email
+        local_part, _, domain = stored.envelope_from.partition("@")
+        assert tokens.read_local_part(local_part) == ("b", campaign.pk, contact.pk)
+        assert domain == "returns.sandbox.test"
         letter = parsed(stored.data)
         assert letter["Subject"] == f"News for {contact.first_name}"
         assert letter["To"] == contact.email

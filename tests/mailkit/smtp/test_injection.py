@@ -59,6 +59,7 @@ class Letter:
     number: int
     recipient: str
     message: WireMessage
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from apps.campaigns import tokens
 from apps.campaigns.hours import opens_at
 from apps.campaigns.letters import CompiledCampaign, LetterFault
 from apps.campaigns.models import Campaign, Delivery
@@ -24,6 +25,7 @@ def compose(
     policy: SendingPolicy,
     letters: Mapping[int, CompiledCampaign],
     rows: Sequence[Claimed],
+    return_domain: str,
 ) -> tuple[list[Ready], list[Result]]:
     """The letters that can be made now, by their variants, and what becomes of the other rows."""
     now = timezone.now()
@@ -42,8 +44,16 @@ def compose(
         except LetterFault as error:
             settled.append(Result(row.contact_id, Status.FAILED, "compose", reply=str(error)))
         else:
-            ready.append(Ready(row.contact_id, row.email, message, row.attempts))
+            sender = return_path(campaign.pk, row.contact_id, return_domain)
+            ready.append(Ready(row.contact_id, row.email, message, row.attempts, sender))
     return ready, settled
+
+
+def return_path(campaign_id: int, contact_id: int, domain: str) -> str:
+    """The envelope sender of one letter, so that a report names it; "" without a domain."""
+    if not domain:
+        return ""
+    return f"{tokens.local_part(tokens.RETURN_PATH, campaign_id, contact_id)}@{domain}"
 
 
 def closed_until(campaign: Campaign, policy: SendingPolicy, zone: str) -> datetime | None:

@@ -16,12 +16,16 @@ Outcome = Accepted | Refused | Broken
 
 @dataclass(slots=True, eq=False)
 class Ready:
-    """A letter that may be sent now. `attempts` counts the hand-offs before."""
+    """A letter that may be sent now. `attempts` counts the hand-offs before.
+
+    `sender`: its return path; "" where that is the sender's address.
+    """
 
     contact_id: int
     recipient: str
     message: WireMessage
     attempts: int
+    sender: str = ""
 
 
 class Handover:

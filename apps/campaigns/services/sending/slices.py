@@ -10,12 +10,12 @@ from functools import partial
 
 from cryptography.fernet import InvalidToken
 from django.db import transaction
-from django.utils.functional import Promise, lazy
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from apps.campaigns import letters, selectors
+from apps.campaigns import letters
 from apps.campaigns.models import Campaign
-from apps.campaigns.services import launch, monitoring
+from apps.campaigns.services import launch, monitoring, thresholds
 from apps.campaigns.services.ledger import claims, endings, leases, queueing, results
 from apps.campaigns.services.ledger.claims import Claimed
 from apps.campaigns.services.sending import connections
@@ -23,13 +23,13 @@ from apps.campaigns.services.sending.composing import closed_until, compose
 from apps.campaigns.services.sending.groups import Group, record, refusal_reason
 from apps.campaigns.services.sending.handover import Handover
 from apps.campaigns.services.sending.outcomes import UNREADABLE_SECRET
-from apps.senders import stops
 from apps.senders.faults import fault_of
 from apps.senders.selectors import (
     Route,
     choose_route,
     login_refused_everywhere,
     policy_of,
+    return_path_domain,
     routes_of,
 )
 from apps.senders.services.limits import limits_for
@@ -53,8 +53,6 @@ SEAT_WAIT_SECONDS = 1.0
 OTHERS_SECONDS = 0.02
 # How often to look whether too much goes wrong.
 WATCH_SECONDS = 1.0
-# In the language of whoever is told.
-_explained = lazy(stops.explain, str)
 
 
 class Slice:
@@ -114,6 +112,7 @@ class Slice:
             return False
         domain = campaign.from_email.rpartition("@")[2]
         self._route = route
+        self._return_domain = return_path_domain(campaign.workspace, campaign.from_email)
         self._limits = limits_for(campaign.workspace, route.relay_id, domain)
         return True
 
@@ -221,7 +220,9 @@ class Slice:
         """
         with transaction.atomic():
             rows = claim()
-            ready, settled = compose(self._campaign, self._policy, self._letters, rows)
+            ready, settled = compose(
+                self._campaign, self._policy, self._letters, rows, self._return_domain
+            )
             if settled:
                 results.settle(self._campaign.pk, None, settled)
             contact_ids = [one.contact_id for one in ready]
@@ -281,10 +282,4 @@ class Slice:
     def _watch(self) -> None:
         """Stop by itself where too many letters bounce or are blocked."""
         self._faulty, self._watch_at = False, time.monotonic() + WATCH_SECONDS
-        tallied = selectors.tallied(self._campaign)
-        # Read after the counters: who lets it go on meanwhile has seen as much.
-        found = Campaign.objects.filter(pk=self._campaign.pk)
-        resumed = found.values_list("resumed_at", flat=True).first() or []  # none: it is gone
-        since = {(p, s, f): number for p, s, f, number in resumed}
-        for stop in stops.verdict(tallied.by_kind, self._policy, since):
-            launch.pause_by_itself(self._campaign.pk, _explained(stop.stored()), stop.provider)
+        thresholds.watch(self._campaign, self._policy)

@@ -33,6 +33,7 @@ class Command(BaseCommand):
                     store=store,
                     authenticate=inbox_of,
                     greylist_delay=settings.SANDBOX_GREYLIST_SECONDS,
+                    returns_port=settings.INBOUND_PORT,
                     ready=lambda smtp, dns: self.stdout.write(f"SMTP on {smtp}, DNS on {dns}"),
                 )
             )
