@@ -20,7 +20,8 @@ from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
 from apps.campaigns.variant_forms import TestForm, VariantForm
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
-from apps.campaigns.views.editor import DOCTYPE, LETTER_POLICY, merge_fields
+from apps.content.selectors import merge_fields
+from apps.content.views.preview import letter_document
 from core.errors import AppError, Conflict, InvalidInput
 
 # Seconds after which the figures of a test ask again.
@@ -107,7 +108,7 @@ def edit(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
         "form": form,
         "version": version(campaign),
         "test_form": TestSendForm(initial={"to": request.user.email}),
-        "merge_fields": merge_fields(request),
+        "merge_fields": merge_fields(request.workspace),
     }
     return render(request, "campaigns/variant.html", context, status=422 if form.errors else 200)
 
@@ -123,12 +124,7 @@ def preview(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
         html = letter.html or format_html("<pre>{}</pre>", letter.text)
     except AppError as error:
         html = format_html("<p>{}</p>", error.message)
-    # Links open in tabs of their own. Before the doctype the tag would mean quirks mode.
-    html = DOCTYPE.sub(r'\g<0><base target="_blank">', html, count=1)
-    response = HttpResponse(html)
-    response["Content-Security-Policy"] = LETTER_POLICY
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+    return letter_document(html)
 
 
 @require_POST

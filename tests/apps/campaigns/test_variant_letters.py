@@ -15,7 +15,7 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns import letters, tokens, variants
 from apps.campaigns.models import Campaign, CampaignLink, Delivery, TestSend, Variant
 from apps.campaigns.services import launch, monitoring, testing
-from apps.campaigns.services.engagement import note_open
+from tests.support.engagement import note_open
 from apps.campaigns.services.sending import batches
 from core.errors import InvalidInput
 from tests.apps.campaigns.letters_out import parsed, send_all

@@ -15,7 +15,7 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Variant
 from apps.campaigns.services import launch, monitoring
-from apps.campaigns.services.engagement import note_open
+from tests.support.engagement import note_open
 from apps.campaigns.services.experiments import decide
 from apps.campaigns.services.ledger import endings, experiments, results
 from apps.campaigns.services.ledger.results import Result

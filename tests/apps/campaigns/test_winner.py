@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign, Delivery, Variant, WinnerBy
 from apps.campaigns.services import experiments, launch, monitoring
-from apps.campaigns.services.engagement import note_click, note_open
+from tests.support.engagement import note_click, note_open
 from apps.campaigns.services.experiments import decide, decide_due
 from apps.campaigns.services.ledger import experiments as rows
 from core.errors import Conflict, InvalidInput

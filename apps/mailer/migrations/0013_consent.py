@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("mailer", "0011_contacts"),
+        ("mailer", "0012_ascending"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
