@@ -62,7 +62,10 @@ class Signup(models.Model):
         UNKNOWN = "unknown", _("Unknown")
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+", db_index=False)
-    form = models.ForeignKey(SignupForm, models.SET_NULL, null=True, related_name="signups")
+    # The index for counting begins with it.
+    form = models.ForeignKey(
+        SignupForm, models.SET_NULL, null=True, related_name="signups", db_index=False
+    )
     form_name = models.CharField(max_length=100)
     key = models.CharField(max_length=32, unique=True, default=new_key)
     email = models.CharField(max_length=254)
@@ -80,6 +83,7 @@ class Signup(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "email"], name="signup_of_person"),
+            models.Index(fields=["form", "confirmed_at"], name="signup_of_form"),
             models.Index(
                 fields=["created_at"],
                 name="signup_unconfirmed",
@@ -115,6 +119,7 @@ class LeavingReason(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-id"], name="leaving_reason_newest"),
+            models.Index(fields=["workspace", "reason", "-id"], name="leaving_reason_by_reason"),
         ]
 
     def __str__(self) -> str:

@@ -27,18 +27,9 @@ class Recipient:
 def read_token(token: str) -> Recipient | None:
     """None for a token that is not ours, or whose contact has been erased."""
     ids = tokens.read(Kind.UNSUBSCRIBE, token)
-    return _recipient(*ids[:2]) if ids else None
-
-
-def read_address(local: str) -> Recipient | None:
-    """Who the left side of an address of List-Unsubscribe belongs to, `unsubscribe+<token>`."""
-    found = tokens.read_local_part(local)
-    if found is None or found[0] != tokens.UNSUBSCRIBE_BY_MAIL:
+    if ids is None:
         return None
-    return _recipient(*found[1:])
-
-
-def _recipient(campaign_id: int, contact_id: int) -> Recipient | None:
+    campaign_id, contact_id, _link = ids
     campaign = (
         Campaign.objects.filter(pk=campaign_id).select_related("workspace", "created_by").first()
     )

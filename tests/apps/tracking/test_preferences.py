@@ -17,7 +17,6 @@ from apps.campaigns.services.ledger import claims
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact, ContactList, LeavingReason, ListMember, Suppression
 from apps.tracking.models import Event
-from apps.tracking.services import recipients
 from apps.tracking.services.recipients import Recipient
 from tests.support.factories import (
     make_campaign,
@@ -265,22 +264,6 @@ def test_no_way_back_is_shown_where_there_is_none(recipient: Recipient, status: 
     Contact.objects.update(status=status)
     assert "subscribe me again" not in Client().get(path_of(recipient)).content.decode()
     assert "You are unsubscribed" in post(recipient, action="resubscribe")
-
-
-# By mail
-
-
-def test_an_address_of_list_unsubscribe_names_its_recipient(recipient: Recipient) -> None:
-    ids = recipient.campaign.pk, recipient.contact.pk
-    local = tokens.local_part(tokens.UNSUBSCRIBE_BY_MAIL, *ids)
-    for written in (local, local.upper()):
-        found = recipients.read_address(written)
-        assert found is not None
-        assert found.contact == recipient.contact
-    altered = local[:-1] + ("0" if local[-1] != "0" else "1")
-    bounce = tokens.local_part(tokens.RETURN_PATH, *ids)
-    for bad in ("", "unsubscribe", "unsubscribe+", altered, bounce, "b" + local[11:]):
-        assert recipients.read_address(bad) is None
 
 
 # Words
