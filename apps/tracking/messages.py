@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 LABELS: dict[str, dict[str, Promise]] = {
@@ -39,7 +39,7 @@ def axis_label(axis: str, code: str) -> str | Promise:
     """A value of an event's property; a code that nobody has named stands for itself."""
     if axis == "variant" and code != "0":
         number = int(code) if code.isdecimal() else 0
-        return _now("Variant %(letter)s") % {"letter": chr(64 + number) if number < 27 else code}
+        return gettext("Variant %(letter)s") % {"letter": chr(64 + number) if number < 27 else code}
     if axis == "country":
         return code.upper()
     return LABELS.get(axis, {}).get(code, code)
