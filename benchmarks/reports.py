@@ -32,7 +32,7 @@ def main() -> int:
     events, campaigns = support.number("N", 10_000_000), support.number("CAMPAIGNS", 20, least=2)
     links, rounds = support.number("LINKS", 50), support.number("ROUNDS", 7)
     support.check_free_disk(events * GB_AN_EVENT + 1)
-    with support.running_service(only_servers=True):
+    with support.running_service():
         line, bars = measure(events, campaigns, links, rounds)
     return support.verdict(line, bars)
 

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from apps.campaigns.messages import fault_label
 
 LABELS: dict[str, dict[str, Promise]] = {
     "device": {"desktop": _("Computer"), "phone": _("Phone"), "tablet": _("Tablet")},
     "machine": {
         "apple": _("Apple's mail privacy"),
         "gmail": _("Gmail fetching pictures ahead"),
-        "proxy": _("A provider fetching pictures ahead"),
-        "prefetch": _("Pictures fetched ahead"),
         "scanner": _("A security scanner"),
         "early": _("Too soon after the hand-over for a person"),
         "burst": _("All links in a moment"),
         "honeypot": _("A link that people do not see"),
-        "network": _("A data centre"),
-        "agent": _("A known robot"),
     },
-    "bounce": {
-        "hard": _("No such mailbox"),
-        "mailbox": _("No such mailbox"),
-        "soft": _("A problem that may pass"),
-        "full": _("The mailbox is full"),
-        "block": _("Blocked"),
-        "policy": _("Against the receiver's rules"),
-        "spam": _("Blocked as spam"),
-        "": _("Not known"),
+    "unsubscribe": {
+        "too_many": _("Too many letters"),
+        "not_relevant": _("Not interesting any more"),
+        "never_asked": _("I never asked for them"),
+        "other": _("Something else"),
+        "": _("No reason given"),
     },
-    "unsubscribe": {"": _("No reason given")},
     "variant": {"0": _("Without a variant")},
 }
 
@@ -39,7 +33,9 @@ def axis_label(axis: str, code: str) -> str | Promise:
     """A value of an event's property; a code that nobody has named stands for itself."""
     if axis == "variant" and code != "0":
         number = int(code) if code.isdecimal() else 0
-        return _now("Variant %(letter)s") % {"letter": chr(64 + number) if number < 27 else code}
+        return gettext("Variant %(letter)s") % {"letter": chr(64 + number) if number < 27 else code}
     if axis == "country":
         return code.upper()
+    if axis == "bounce":
+        return fault_label(code)
     return LABELS.get(axis, {}).get(code, code)

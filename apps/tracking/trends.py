@@ -122,7 +122,8 @@ def _by_day(workspace: Workspace, zone: ZoneInfo, start: datetime) -> dict[int, 
     found: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for kind, key, row in of_workspace(workspace.pk, "hour", f"{start:%Y%m%d%H}"):
         hour = datetime.strptime(key, "%Y%m%d%H").replace(tzinfo=UTC).astimezone(zone)
-        series = "bounced" if kind in {"hard", "failed", "bounce"} else kind
+        # What came back later is among the failed letters of the ledger.
+        series = "bounced" if kind in {"hard", "failed"} else kind
         found[hour.date().toordinal()][series] += row.by_people
     return found
 

@@ -40,3 +40,11 @@ SELECT date_trunc('milliseconds', clock_timestamp()), %(number)s, campaign.works
 FROM campaigns_delivery row JOIN campaigns_campaign campaign ON campaign.id = row.campaign_id
 WHERE row.campaign_id = %(campaign)s AND row.contact_id = %(contact)s
 """
+
+
+def explain(*, campaign_id: int, contact_id: int, reason: str) -> bool:
+    """Note why somebody unsubscribed by a letter; whether they had."""
+    changed = Event.objects.filter(
+        campaign_id=campaign_id, contact_id=contact_id, kind=Event.Kind.UNSUBSCRIBE
+    ).update(detail=reason[:40])
+    return bool(changed)

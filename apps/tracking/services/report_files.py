@@ -47,11 +47,11 @@ def _summary(campaign: Campaign, report: Report) -> Table:
         (_("Accepted by the server"), rates.accepted),
         (_("Failed"), rates.bounced),
         (_("of them: no such mailbox"), rates.hard),
+        (_("of them: came back later"), sum(number for _label, number in report.returned)),
         (_("Deferred"), status["deferred"]),
         (_("Unknown"), status["unknown"]),
         (_("Suppressed"), status["suppressed"]),
         (_("Cancelled"), status["cancelled"]),
-        (_("Came back later"), sum(number for _label, number in report.returned)),
     ]
     if rates.track_opens:
         rows += [

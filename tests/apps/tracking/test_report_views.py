@@ -15,7 +15,7 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
 from apps.tracking.models import Event, ReportShare
 from apps.tracking.reports import report_of
-from apps.tracking.services import shares
+from apps.tracking.services import events, shares
 from tests.support.factories import make_campaign, make_contact, make_delivery
 
 ClientOf = Callable[[User], Client]
@@ -69,9 +69,9 @@ def campaign(workspace: Workspace) -> Campaign:
     happen(campaign, 1, "open", machine="apple")
     happen(campaign, 1, "click", hours=30, link=2)
     happen(campaign, 2, "click", machine="scanner", link=1)
-    happen(campaign, 2, "unsubscribe", hours=3, detail="often")
+    happen(campaign, 2, "unsubscribe", hours=3, detail="too_many")
     happen(campaign, 2, "complaint", hours=60)
-    happen(campaign, 2, "bounce", hours=4, detail="soft")
+    happen(campaign, 2, "bounce", hours=4, detail="full")
     return campaign
 
 
@@ -96,8 +96,8 @@ def test_the_report_adds_up(campaign: Campaign) -> None:
         ("status=failed&fault=mailbox", 1, False),
         ("status=unknown", 1, False),
     ]
-    assert found.returned == [("A problem that may pass", 1)]
-    assert found.reasons == [("often", 1)]
+    assert found.returned == [("The mailbox is full", 1)]
+    assert found.reasons == [("Too many letters", 1)]
     assert [(row.key, row.opens.by_people) for row in found.devices] == [("phone", 1)]
     assert found.variants == []
     for points, length in ((found.hours, 48), (found.days, 3)):
@@ -106,6 +106,14 @@ def test_the_report_adds_up(campaign: Campaign) -> None:
         3, 2, 2, 1, 1, 1,
     ]  # fmt: skip
     assert found.usual.campaigns == 0
+
+
+def test_a_reason_given_later_is_counted(campaign: Campaign) -> None:
+    person = campaign.deliveries.order_by("contact_id")[2].contact_id
+    for reason in ("never_asked", "other"):
+        assert events.explain(campaign_id=campaign.pk, contact_id=person, reason=reason)
+    assert report_of(campaign).reasons == [("Something else", 1)]
+    assert not events.explain(campaign_id=campaign.pk, contact_id=person + 1, reason="other")
 
 
 def test_what_is_usual_needs_three_campaigns(workspace: Workspace, campaign: Campaign) -> None:
