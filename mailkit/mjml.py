@@ -24,13 +24,15 @@ MjmlFaultCode = Literal[
 ]  # fmt: skip
 
 _COMPONENTS = frozenset(
-    f"mj-{name}"
-    for name in (
-        "accordion accordion-element accordion-text accordion-title all attributes body breakpoint "
-        "button carousel carousel-image class column divider font group head hero html-attributes "
-        "html-attribute image navbar navbar-link preview raw section selector social "
-        "social-element spacer style table text title wrapper"
-    ).split()
+    {
+        *("mj-accordion", "mj-accordion-element", "mj-accordion-text", "mj-accordion-title"),
+        *("mj-all", "mj-attributes", "mj-body", "mj-breakpoint", "mj-button", "mj-carousel"),
+        *("mj-carousel-image", "mj-class", "mj-column", "mj-divider", "mj-font", "mj-group"),
+        *("mj-head", "mj-hero", "mj-html-attribute", "mj-html-attributes", "mj-image"),
+        *("mj-navbar", "mj-navbar-link", "mj-preview", "mj-raw", "mj-section", "mj-selector"),
+        *("mj-social", "mj-social-element", "mj-spacer", "mj-style", "mj-table", "mj-text"),
+        *("mj-title", "mj-wrapper"),
+    }
 )
 _ATTRIBUTES = re.compile(r"<[^\s/>]+(?:\s+[^\s=<>\"'/]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*\s*/?>")
 _POSITION = re.compile(r"at position (\d+):")
@@ -40,7 +42,12 @@ _NOT_IN_BUILDER = re.compile(
     r"<(mj-(?:table|accordion|carousel|html-attributes|selector)\b[a-z-]*)", re.IGNORECASE
 )
 # HTML elements without an end, which therefore add no depth.
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID = frozenset(
+    {
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"),
+        *("track", "wbr"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,10 @@ def not_for_builder(source: str) -> str:
 
 class _Checker(HTMLParser):
     """Follows the tags; keeps the first thing that is wrong as (offset, code, detail)."""
+
+    # Nothing is exempt: the compiler looks for tags in styles and titles too.
+    CDATA_CONTENT_ELEMENTS = ()
+    RCDATA_CONTENT_ELEMENTS = ()
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)

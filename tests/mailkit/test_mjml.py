@@ -135,7 +135,8 @@ def test_html_that_is_no_xml_may_stand_in_a_text() -> None:
 def test_for_the_builder_no_tag_is_empty() -> None:
     source = '<mj-image src="a.png" alt="" />\n<mj-text>{{ a | default: "b" }}</mj-text>'
     assert for_builder(source) == (
-        '<mj-image src="a.png" alt=""></mj-image>\n<mj-text>{{ a | default: &quot;b&quot; }}</mj-text>'
+        '<mj-image src="a.png" alt=""></mj-image>\n'
+        "<mj-text>{{ a | default: &quot;b&quot; }}</mj-text>"
     )
     assert not_for_builder("<mj-section><mj-table></mj-table>") == "mj-table"
     assert not_for_builder(LETTER % "x") == ""
