@@ -14,6 +14,7 @@ from typing import Literal
 from mjml import mjml2html
 
 from mailkit.liquid import escape_tags, hold
+from mailkit.mime import unix_line_ends
 
 MAX_SOURCE = 1_000_000  # characters
 MAX_DEPTH = 60  # the compiler recurses, and a stack that overflows there ends the process
@@ -63,7 +64,8 @@ def compile_mjml(source: str) -> str | MjmlFault:
     """The HTML of a letter. Files are never included; Liquid tags come out as they went in."""
     if len(source) > MAX_SOURCE:
         return MjmlFault(1, "too_large", f"{len(source)} characters, {MAX_SOURCE} allowed")
-    held = hold(source)
+    # The compiler takes a carriage return between two tags for a text.
+    held = hold(unix_line_ends(source))
 
     def line(offset: int) -> int:
         return held.restored(held.source[:offset]).count("\n") + 1

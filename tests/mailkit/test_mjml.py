@@ -126,6 +126,13 @@ def test_anything_is_a_letter_or_a_fault(pieces: list[str]) -> None:
         assert isinstance(compile_mjml(text), str | MjmlFault)
 
 
+def test_line_ends_of_forms() -> None:
+    source = (LETTER % "x").replace(
+        "<mj-body>", "<mj-head>\n<mj-raw></mj-raw>\n</mj-head>\n<mj-body>"
+    )
+    assert compiled(source.replace("\n", "\r\n")) == compiled(source)
+
+
 def test_html_that_is_no_xml_may_stand_in_a_text() -> None:
     html = compiled(LETTER % 'a<br>b &nbsp; &copy; c & d <img src="/m/x.png">')
     assert "<br" in html
