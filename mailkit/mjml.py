@@ -14,6 +14,7 @@ from typing import Literal
 from mjml import mjml2html
 
 from mailkit.liquid import escape_tags, hold
+from mailkit.mime import unix_line_ends
 
 MAX_SOURCE = 1_000_000  # characters
 MAX_DEPTH = 60  # the compiler recurses, and a stack that overflows there ends the process
@@ -24,13 +25,15 @@ MjmlFaultCode = Literal[
 ]  # fmt: skip
 
 _COMPONENTS = frozenset(
-    f"mj-{name}"
-    for name in (
-        "accordion accordion-element accordion-text accordion-title all attributes body breakpoint "
-        "button carousel carousel-image class column divider font group head hero html-attributes "
-        "html-attribute image navbar navbar-link preview raw section selector social "
-        "social-element spacer style table text title wrapper"
-    ).split()
+    {
+        *("mj-accordion", "mj-accordion-element", "mj-accordion-text", "mj-accordion-title"),
+        *("mj-all", "mj-attributes", "mj-body", "mj-breakpoint", "mj-button", "mj-carousel"),
+        *("mj-carousel-image", "mj-class", "mj-column", "mj-divider", "mj-font", "mj-group"),
+        *("mj-head", "mj-hero", "mj-html-attribute", "mj-html-attributes", "mj-image"),
+        *("mj-navbar", "mj-navbar-link", "mj-preview", "mj-raw", "mj-section", "mj-selector"),
+        *("mj-social", "mj-social-element", "mj-spacer", "mj-style", "mj-table", "mj-text"),
+        *("mj-title", "mj-wrapper"),
+    }
 )
 _ATTRIBUTES = re.compile(r"<[^\s/>]+(?:\s+[^\s=<>\"'/]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*\s*/?>")
 _POSITION = re.compile(r"at position (\d+):")
@@ -40,7 +43,12 @@ _NOT_IN_BUILDER = re.compile(
     r"<(mj-(?:table|accordion|carousel|html-attributes|selector)\b[a-z-]*)", re.IGNORECASE
 )
 # HTML elements without an end, which therefore add no depth.
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID = frozenset(
+    {
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"),
+        *("track", "wbr"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ def compile_mjml(source: str) -> str | MjmlFault:
     """The HTML of a letter. Files are never included; Liquid tags come out as they went in."""
     if len(source) > MAX_SOURCE:
         return MjmlFault(1, "too_large", f"{len(source)} characters, {MAX_SOURCE} allowed")
-    held = hold(source)
+    # The compiler takes a carriage return between two tags for a text.
+    held = hold(unix_line_ends(source))
 
     def line(offset: int) -> int:
         return held.restored(held.source[:offset]).count("\n") + 1
@@ -93,6 +102,10 @@ def not_for_builder(source: str) -> str:
 
 class _Checker(HTMLParser):
     """Follows the tags; keeps the first thing that is wrong as (offset, code, detail)."""
+
+    # Nothing is exempt: the compiler looks for tags in styles and titles too.
+    CDATA_CONTENT_ELEMENTS = ()
+    RCDATA_CONTENT_ELEMENTS = ()
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)

@@ -57,7 +57,7 @@ body{margin:0;padding:0;background:#ffffff;color:#1f2933}
 <body>
 <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0">
 <tr><td align="center">
-<!--[if mso]><table role="presentation" width="600" cellpadding="0" cellspacing="0"><tr><td><![endif]-->
+<!--[if mso]><table role="presentation" width="600"><tr><td><![endif]-->
 <div class="letter" style="max-width:600px;text-align:left">
 """
 )

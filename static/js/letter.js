@@ -82,8 +82,10 @@ function richEditor(form) {
   quill.root.setAttribute("aria-label", area.dataset.label);
   quill.root.setAttribute("role", "textbox");
   quill.root.setAttribute("aria-multiline", "true");
+  // Quill makes every space of its HTML one that never breaks a line.
+  const html = () => quill.getSemanticHTML().replaceAll("&nbsp;", " ");
   quill.on("text-change", () => {
-    field.value = quill.getSemanticHTML();
+    field.value = html();
     changed(field);
   });
   const position = () => quill.getSelection()?.index ?? last ?? Math.max(0, quill.getLength() - 1);
@@ -104,7 +106,8 @@ function richEditor(form) {
       const picture = [...quill.root.querySelectorAll("img")].find((one) => one.src === url && !one.alt);
       picture?.setAttribute("alt", alt);
       quill.setSelection(at + 1);
-      field.value = quill.getSemanticHTML();
+      field.value = html();
+      changed(field);
     },
     undo: () => quill.history.undo(),
     fault() {},

@@ -126,6 +126,13 @@ def test_anything_is_a_letter_or_a_fault(pieces: list[str]) -> None:
         assert isinstance(compile_mjml(text), str | MjmlFault)
 
 
+def test_line_ends_of_forms() -> None:
+    source = (LETTER % "x").replace(
+        "<mj-body>", "<mj-head>\n<mj-raw></mj-raw>\n</mj-head>\n<mj-body>"
+    )
+    assert compiled(source.replace("\n", "\r\n")) == compiled(source)
+
+
 def test_html_that_is_no_xml_may_stand_in_a_text() -> None:
     html = compiled(LETTER % 'a<br>b &nbsp; &copy; c & d <img src="/m/x.png">')
     assert "<br" in html
@@ -135,7 +142,8 @@ def test_html_that_is_no_xml_may_stand_in_a_text() -> None:
 def test_for_the_builder_no_tag_is_empty() -> None:
     source = '<mj-image src="a.png" alt="" />\n<mj-text>{{ a | default: "b" }}</mj-text>'
     assert for_builder(source) == (
-        '<mj-image src="a.png" alt=""></mj-image>\n<mj-text>{{ a | default: &quot;b&quot; }}</mj-text>'
+        '<mj-image src="a.png" alt=""></mj-image>\n'
+        "<mj-text>{{ a | default: &quot;b&quot; }}</mj-text>"
     )
     assert not_for_builder("<mj-section><mj-table></mj-table>") == "mj-table"
     assert not_for_builder(LETTER % "x") == ""

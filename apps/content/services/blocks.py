@@ -11,6 +11,7 @@ from apps.content.messages import mjml_fault
 from apps.content.models import Block
 from core.errors import Conflict, InvalidInput
 from mailkit.liquid import unescape_tags
+from mailkit.mime import unix_line_ends
 from mailkit.mjml import MjmlFault, compile_mjml
 from mailkit.rfc2047 import CONTROL
 
@@ -61,7 +62,7 @@ def _fill(block: Block, name: str, kind: str, source: str) -> None:
         raise InvalidInput(_("Give it a name: one line of up to 100 characters."))
     if kind not in Block.Kind.values:
         raise InvalidInput(_("Choose for which letters the block is."))
-    source = source.replace("\0", "").strip()
+    source = unix_line_ends(source.replace("\0", "")).strip()
     if not source or len(source) > LARGEST_BLOCK:
         raise InvalidInput(_("Write what the block holds: up to 100,000 characters."))
     if kind == Block.Kind.MJML:

@@ -10,6 +10,7 @@ from apps.content.messages import mjml_fault
 from apps.content.models import Editor
 from core.errors import InvalidInput
 from mailkit.liquid import unescape_tags
+from mailkit.mime import unix_line_ends
 from mailkit.mjml import MjmlFault, compile_mjml
 from mailkit.richtext import clean_rich_text, has_content, rich_letter, rich_text_of
 
@@ -56,7 +57,7 @@ def html_of(*, editor: str, design: str) -> str:
 
 def stored_design(*, editor: str, design: str) -> str:
     """A design as it is kept. What a browser has serialised gets its Liquid tags back."""
-    design = design.replace("\0", "")
+    design = unix_line_ends(design.replace("\0", ""))
     if len(design) > LARGEST_PART:
         raise InvalidInput(_("The letter is too large: at most 1 MB of HTML or text."))
     if editor == Editor.RICH:

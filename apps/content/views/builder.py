@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_replace
@@ -22,13 +22,17 @@ from apps.content.services.letters import new_design
 from core.errors import Conflict
 from mailkit.mjml import for_builder
 
-# The builder writes style attributes into its panels and into the letter on its canvas, a frame
-# that inherits this page's policy: an attribute can carry no nonce, and a nonce beside
-# 'unsafe-inline' would switch that off. A letter shows pictures from anywhere, as in a mail
-# program. Scripts stay as strict as everywhere: GrapesJS needs no eval.
-builder_policy = csp_replace(
-    {"style-src": [SELF, UNSAFE_INLINE], "img-src": [SELF, "data:", "https:", "http:"]}
-)
+View = TypeVar("View", bound=Callable[..., HttpResponse])
+
+
+def builder_policy(view: View) -> View:
+    """The builder writes style attributes into its panels and into the letter on its canvas, a
+    frame that inherits this page's policy: an attribute can carry no nonce, and a nonce beside
+    'unsafe-inline' would switch that off. A letter shows pictures from anywhere, as in a mail
+    program. Scripts stay as strict as everywhere: GrapesJS needs no eval.
+    """
+    policy = {"style-src": [SELF, UNSAFE_INLINE], "img-src": [SELF, "data:", "https:", "http:"]}
+    return cast(View, csp_replace(policy)(cast(Any, view)))
 
 
 class Letter(Protocol):

@@ -1,4 +1,4 @@
-"""Documents of letters for frames: they may load pictures, as in a mail program, and run nothing."""
+"""Letters as documents for frames: they may load pictures, and run nothing."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_outsiders_change_nothing(
 ) -> None:
     client = client_of(outsider)
     models = (Template, Block, Picture, Campaign)
-    before = [list(model.objects.order_by("pk").values()) for model in models]  # type: ignore[attr-defined]
+    before = [list(model.objects.order_by("pk").values()) for model in models]
     values = {"name": "x", "design": "<p>", "editor": "html", "starter": "sale", "kind": "html"}
     for prefix in ("/w/shop/templates/", "/w/elsewhere/templates/"):
         pages = [f"{template.pk}/{page}" for page in ("", "builder/", "mode/", "copy/", "delete/")]
@@ -112,7 +112,7 @@ def test_outsiders_change_nothing(
     )
     assert foreign.status_code == 404
     own.delete()
-    assert before == [list(model.objects.order_by("pk").values()) for model in models]  # type: ignore[attr-defined]
+    assert before == [list(model.objects.order_by("pk").values()) for model in models]
 
 
 def test_begin_with_each_starter(client: Client, workspace: Workspace) -> None:
