@@ -107,8 +107,14 @@ class VariantForm(forms.Form):
         return found
 
     def own(self) -> dict[str, str]:
-        """What update_variant takes."""
+        """What update_variant takes. Content that was changed is the variant's own, also where
+        somebody forgot to say so."""
         found = dict(self.cleaned_data)
-        if not found.pop("own_content"):
+        chosen, had = found.pop("own_content"), self.initial["own_content"]
+        changed = any(
+            "\n".join(found[name].splitlines()) != "\n".join(self.initial[name].splitlines())
+            for name in variants.CONTENT
+        )
+        if not chosen and (had or not changed):
             found |= dict.fromkeys(variants.CONTENT, "")
         return found

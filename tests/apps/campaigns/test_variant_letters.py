@@ -39,8 +39,8 @@ def followed(html: str) -> list[tuple[int, str]]:
     return found
 
 
-def html_of(letter: EmailMessage) -> str:
-    body = letter.get_body(("html",))
+def body_of(letter: EmailMessage, kind: str = "html") -> str:
+    body = letter.get_body((kind,))
     assert body
     return str(body.get_content())
 
@@ -69,7 +69,7 @@ def test_each_variant_has_its_own_and_the_rest_of_the_campaign(workspace: Worksp
     ]  # fmt: skip
     assert found[3]["from"].addresses[0].addr_spec == "olga@inbox.sandbox.test"
     assert found[1]["from"].addresses[0].addr_spec == "news@inbox.sandbox.test"
-    bodies = {n: found[n].get_body(("plain",)).get_content() for n in found}
+    bodies = {n: body_of(found[n], "plain") for n in found}
     assert "The text of the campaign" in bodies[1] == bodies[2] == bodies[3]
     # Its text says what its HTML says.
     assert "Quite another letter" in bodies[4]
@@ -90,7 +90,7 @@ def test_a_number_leads_to_one_address_in_all_variants(workspace: Workspace) -> 
             html=HTML.format("spring"),
         )
     )
-    found = {n: followed(html_of(made(campaign, n))) for n in range(1, 5)}
+    found = {n: followed(body_of(made(campaign, n))) for n in range(1, 5)}
     assert found[1] == found[2] == [(1, "https://shop.test/spring"), (2, "https://shop.test/all")]
     assert found[3] == [(3, "https://shop.test/summer"), (2, "https://shop.test/all")]
     assert found[4] == [(2, "https://shop.test/all"), (4, "https://shop.test/all")]
@@ -209,6 +209,6 @@ def test_a_whole_campaign_of_two_hundred(
     for one in sandbox.messages:
         letter = parsed(one.data)
         assert str(letter["subject"])[:1] == Variant(number=rows[one.recipient]).name
-        targets = [url for _n, url in followed(html_of(letter))]
+        targets = [url for _n, url in followed(body_of(letter))]
         own = "c" if rows[one.recipient] == 3 else "a"
         assert targets == [f"https://shop.test/{own}", "https://shop.test/all"]
