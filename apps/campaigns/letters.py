@@ -23,6 +23,7 @@ from core.secrets import keyed_hash
 from mailkit.addresses import format_mailbox
 from mailkit.dkim import DkimKey, Signer
 from mailkit.links import track_links
+from mailkit.machines import HONEYPOT_LINK
 from mailkit.mime import html_to_text, one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
 from mailkit.smtp.message import WireMessage
@@ -30,6 +31,11 @@ from mailkit.splice import CompiledLetter, Recipient
 
 # With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
+
+# No person sees it or comes to it by the keyboard: who follows it is a machine (mailkit.machines).
+_HIDDEN_LINK = (
+    '<a href="{{ _hidden_link }}" style="display:none" tabindex="-1" aria-hidden="true"></a>'
+)
 
 
 class LetterFault(Exception):
@@ -48,11 +54,13 @@ class _Addresses:
         self.names = ("unsubscribe_url", "_open", *(f"_link_{number}" for number in numbers))
         self.plain = bool(_PLAIN_BASE.fullmatch(base))
         endings = ["/u/%b.%b", "/o/%b.%b.gif", *(f"/c/%b.{number}.%b" for number in numbers)]
+        self.names += ("_hidden_link",)
+        endings.append(f"/c/%b.{HONEYPOT_LINK}.%b")
         self._format = " ".join(base.replace("%", "%%") + one for one in endings).encode()
 
     def of(self, signed: LetterTokens) -> list[bytes]:
         parts = [signed.ids] * (2 * len(self.names))
-        parts[1::2] = signed.macs[Kind.UNSUBSCRIBE :]
+        parts[1::2] = (*signed.macs[Kind.UNSUBSCRIBE :], signed.macs[Kind.OPEN])
         return (self._format % tuple(parts)).split(b" ")
 
 
@@ -268,6 +276,8 @@ def _tracked(html: str, *, opens: bool, clicks: bool) -> tuple[str, Sequence[str
         html, links = track_links(
             html, lambda number: f"{{{{ _link_{number} }}}}", most=tokens.MOST_LINKS
         )
+        if links:
+            html = _before_end(html, _HIDDEN_LINK)
     if opens and html:
         pixel = '<img src="{{ _open }}" width="1" height="1" alt="">'
         html = _before_end(html, pixel)
