@@ -25,6 +25,7 @@ from mailkit.css import inline_css
 from mailkit.dkim import DkimKey, Signer
 from mailkit.extras import with_parameters, with_preheader, with_view_link
 from mailkit.links import change_links, track_links
+from mailkit.machines import HONEYPOT_LINK
 from mailkit.mime import one_line
 from mailkit.personalize import RenderFault, Template, TemplateFault, compile_template
 from mailkit.smtp.message import WireMessage
@@ -38,6 +39,11 @@ VIEW_OF_NOBODY = "test"
 SENDER_ID = "vashsender"
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
 _HOST = re.compile(r"[a-z0-9.-]{1,190}")
+
+# No person sees it or comes to it by the keyboard: who follows it is a machine (mailkit.machines).
+_HIDDEN_LINK = (
+    '<a href="{{ _hidden_link }}" style="display:none" tabindex="-1" aria-hidden="true"></a>'
+)
 
 
 class LetterFault(Exception):
@@ -56,16 +62,20 @@ class _Addresses:
         self.names = ("unsubscribe_url", "_open", *(f"_link_{number}" for number in numbers))
         self.plain = bool(_PLAIN_BASE.fullmatch(base))
         endings = ["/u/%b.%b", "/o/%b.%b.gif", *(f"/c/%b.{number}.%b" for number in numbers)]
+        self.names += ("_hidden_link",)
+        endings.append(f"/c/%b.{HONEYPOT_LINK}.%b")
         self._view = view
         if view:
-            self.names = (*self.names, "view_url")
+            self.names += ("view_url",)
             endings.append("/v/%b.%b")
         self._format = " ".join(base.replace("%", "%%") + one for one in endings).encode()
 
     def of(self, signed: LetterTokens) -> list[bytes]:
         parts = [signed.ids] * (2 * len(self.names))
-        macs: Sequence[bytes] = signed.macs[Kind.UNSUBSCRIBE :]
-        parts[1::2] = [*macs, signed.view_mac] if self._view else macs
+        macs = [*signed.macs[Kind.UNSUBSCRIBE :], signed.macs[Kind.OPEN]]
+        if self._view:
+            macs.append(signed.view_mac)
+        parts[1::2] = macs
         return (self._format % tuple(parts)).split(b" ")
 
 
@@ -389,6 +399,8 @@ def _tracked(
             html, lambda number: f"{{{{ _link_{own[number - 1]} }}}}", most=tokens.MOST_LINKS
         )
         links = numbers.links if numbers else links
+        if links:
+            html = _before_end(html, _HIDDEN_LINK)
     if opens and html:
         pixel = '<img src="{{ _open }}" width="1" height="1" alt="">'
         html = _before_end(html, pixel)

@@ -28,8 +28,8 @@ _PIXEL_HEADERS = [
     _NEVER_CACHED,
 ]
 
-Environ = dict[str, Any]
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Meta = dict[str, Any]
+Application = Callable[[Meta, Callable[..., Any]], Iterable[bytes]]
 Finder = Callable[[int, int], str | None]
 
 
@@ -45,29 +45,29 @@ class Beacons:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
+    def __call__(self, meta: Meta, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = meta["PATH_INFO"]
         answer = None
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        if meta["REQUEST_METHOD"] in ("GET", "HEAD"):
             if path.startswith("/o/") and path.endswith(".gif"):
-                answer = pixel(environ, path[3:-4])
+                answer = pixel(meta, path[3:-4])
             elif path.startswith("/c/"):
-                answer = click(environ, path[3:], links.known)
+                answer = click(meta, path[3:], links.known)
         if answer is None:
-            return self._application(environ, start_response)
+            return self._application(meta, start_response)
         start_response("200 OK" if answer.status == 200 else "302 Found", answer.headers)
-        return () if environ["REQUEST_METHOD"] == "HEAD" else (answer.body,)
+        return () if meta["REQUEST_METHOD"] == "HEAD" else (answer.body,)
 
 
-def pixel(environ: Environ, token: str) -> Answer:
+def pixel(meta: Meta, token: str) -> Answer:
     """The same picture for every token: whether it is ours is nobody's business."""
     ids = tokens.read(Kind.OPEN, token)
     if ids is not None:
-        _note("open", ids, environ)
+        _note("open", ids, meta)
     return Answer(200, list(_PIXEL_HEADERS), PIXEL)
 
 
-def click(environ: Environ, token: str, find: Finder) -> Answer | None:
+def click(meta: Meta, token: str, find: Finder) -> Answer | None:
     """On to where the letter's link leads; None for a token that is not ours, or not found.
 
     The address comes from the campaign alone: nothing that a request says can change it.
@@ -76,24 +76,24 @@ def click(environ: Environ, token: str, find: Finder) -> Answer | None:
     url = find(ids[0], ids[2]) if ids else None
     if ids is None or url is None:
         return None
-    _note("click", ids, environ)
+    _note("click", ids, meta)
     # Only what no header can hold is written in another way.
     as_stored = url.isascii() and url.isprintable() and " " not in url
     location = ("Location", url if as_stored else iri_to_uri(url))
     return Answer(302, [location, ("Content-Length", "0"), *_PRIVATE])
 
 
-def _note(kind: str, ids: tuple[int, int, int], environ: Environ) -> None:
+def _note(kind: str, ids: tuple[int, int, int], meta: Meta) -> None:
     """HEAD, which people do not send, counts for nothing."""
-    if environ["REQUEST_METHOD"] == "GET":
-        agent = environ.get("HTTP_USER_AGENT", "")
-        stream.append(stream.beacon(kind, *ids, agent, _address(environ)))
+    if meta["REQUEST_METHOD"] == "GET":
+        agent = meta.get("HTTP_USER_AGENT", "")
+        stream.append(stream.beacon(kind, *ids, agent, _address(meta)))
 
 
-def _address(environ: Environ) -> str:
+def _address(meta: Meta) -> str:
     """Behind a proxy of ours the last one in X-Forwarded-For: it wrote that itself."""
     if settings.SECURE_PROXY_SSL_HEADER:
-        forwarded = str(environ.get("HTTP_X_FORWARDED_FOR", ""))
+        forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", ""))
         if forwarded:
             return forwarded.rpartition(",")[2].strip()
-    return str(environ.get("REMOTE_ADDR", ""))
+    return str(meta.get("REMOTE_ADDR", ""))

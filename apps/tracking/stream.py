@@ -108,8 +108,30 @@ def append(one: Beacon) -> None:
     kept.add(one)
 
 
+_own = threading.local()
+
+
 def _add(one: Beacon) -> None:
-    valkey.client().execute_command("XADD", KEY, "*", "event", json.dumps(one))
+    """Raises redis.RedisError. After a lost connection it is tried again: see Beacon."""
+    connection = _connection()
+    for last in (False, True):
+        try:
+            connection.send_command("XADD", KEY, "*", "event", json.dumps(one))
+            connection.read_response()
+            return
+        except (redis.ConnectionError, redis.TimeoutError):
+            connection.disconnect()
+            if last:
+                raise
+
+
+def _connection() -> redis.Connection:
+    """This thread's own: to borrow one of a pool costs twice as much as to send the command."""
+    pool = valkey.client().connection_pool
+    if getattr(_own, "pool", None) is not pool:
+        _own.pool, _own.connection = pool, pool.make_connection()
+    connection: redis.Connection = _own.connection
+    return connection
 
 
 def waiting() -> int:
