@@ -28,9 +28,9 @@ from mailkit.personalize import RenderFault, Template, TemplateFault, compile_te
 from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
 
-# With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 # What Gmail's feedback loop knows mail of this program by, in 5 to 15 characters.
 SENDER_ID = "vashsender"
+# With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
 _HOST = re.compile(r"[a-z0-9.-]{1,190}")
 
