@@ -34,9 +34,9 @@ from mailkit.text import html_to_text
 
 # Stands for the letter of a preview or a test, which has no page.
 VIEW_OF_NOBODY = "test"
-# With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 # What Gmail's feedback loop knows mail of this program by, in 5 to 15 characters.
 SENDER_ID = "vashsender"
+# With a token behind it, it fits a line of quoted-printable and has nothing to escape.
 _PLAIN_BASE = re.compile(r"(?=.{,38}$)https?://[A-Za-z0-9.:/_~-]+")
 _HOST = re.compile(r"[a-z0-9.-]{1,190}")
 

@@ -396,6 +396,7 @@ def test_an_unsubscribe_header_is_there_when_asked_for() -> None:
         assert parsed(message)["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 950).map(lambda length: "https://x.test/"[:length] + "t" * (length - 15)),
     st.sampled_from(("", "u@x.t", "unsubscribe+0abc@in.shop.test", "Анна@x.test", "a b@x.test"))
