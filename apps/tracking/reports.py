@@ -25,6 +25,7 @@ HOURS, DAYS = 48, 60
 TEMPORARY = ("full", "rate", "network", "relay")
 SERIES = ("sent", "open", "click", "unsubscribe", "complaint", "bounce")
 Label = str | Promise
+Moments = dict[datetime, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def report_of(campaign: Campaign) -> Report:
     by_variant = {key: row.events for key, row in counts.get(("sent", "variant"), {}).items()}
     variants = _rows(counts, "variant", by_variant)
     zone = campaign_selectors.zone_of(campaign.workspace)
+    moments = _moments(counts, zone)
     return Report(
         tallied=tallied,
         rates=rates,
@@ -136,8 +138,8 @@ def report_of(campaign: Campaign) -> Report:
         variants=variants if len(variants) > 1 else [],
         devices=_rows(counts, "device"),
         countries=_rows(counts, "country"),
-        hours=_hours(campaign, counts, zone),
-        days=_days(campaign, counts, zone),
+        hours=_hours(campaign, moments, zone),
+        days=_days(campaign, moments, zone),
     )
 
 
@@ -226,23 +228,26 @@ def link_rows(campaign: Campaign, counts: Counts) -> list[Link]:
     return [Link(number, url, clicks.get(str(number), NONE)) for number, url in rows]
 
 
-def _moments(counts: Counts, zone: ZoneInfo) -> dict[datetime, dict[str, int]]:
+def _moments(counts: Counts, zone: ZoneInfo) -> Moments:
     """By hour, in the workspace's time zone."""
     found: dict[datetime, dict[str, int]] = defaultdict(dict)
     for kind in SERIES:
         for key, row in counts.get((kind, "hour"), {}).items():
-            hour = datetime.strptime(key, "%Y%m%d%H").replace(tzinfo=UTC).astimezone(zone)
-            found[hour][kind] = row.by_people
+            found[hour_of(key).astimezone(zone)][kind] = row.by_people
     return found
+
+
+def hour_of(key: str) -> datetime:
+    """Of a counter's key; strptime takes ten times as long."""
+    return datetime(int(key[:4]), int(key[4:6]), int(key[6:8]), int(key[8:10]), tzinfo=UTC)
 
 
 def _values(rows: list[dict[str, int]]) -> tuple[int, ...]:
     return tuple(sum(row.get(kind, 0) for row in rows) for kind in SERIES)
 
 
-def _hours(campaign: Campaign, counts: Counts, zone: ZoneInfo) -> list[Point]:
+def _hours(campaign: Campaign, moments: Moments, zone: ZoneInfo) -> list[Point]:
     """The first 48 hours, up to now."""
-    moments = _moments(counts, zone)
     if not campaign.launched_at or not moments:
         return []
     start = campaign.launched_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -256,10 +261,9 @@ def _hours(campaign: Campaign, counts: Counts, zone: ZoneInfo) -> list[Point]:
     return points
 
 
-def _days(campaign: Campaign, counts: Counts, zone: ZoneInfo) -> list[Point]:
+def _days(campaign: Campaign, moments: Moments, zone: ZoneInfo) -> list[Point]:
     """The first sixty days, up to the last thing that happened, and all that came later."""
     by_day: dict[int, list[dict[str, int]]] = defaultdict(list)
-    moments = _moments(counts, zone)
     if not campaign.launched_at or not moments:
         return []
     first = min(campaign.launched_at.astimezone(zone).date(), min(moments).date())

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.accounts.models import Workspace
 from apps.campaigns.selectors import provider_label, zone_of
 from apps.tracking.counts import of_workspace
-from apps.tracking.reports import Point, short
+from apps.tracking.reports import Point, hour_of, short
 
 DAYS = 30
 SERIES = ("sent", "open", "click", "unsubscribe", "complaint", "bounced")
@@ -121,7 +121,7 @@ def trends_of(workspace: Workspace) -> Trends:
 def _by_day(workspace: Workspace, zone: ZoneInfo, start: datetime) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for kind, key, row in of_workspace(workspace.pk, "hour", f"{start:%Y%m%d%H}"):
-        hour = datetime.strptime(key, "%Y%m%d%H").replace(tzinfo=UTC).astimezone(zone)
+        hour = hour_of(key).astimezone(zone)
         # What came back later is among the failed letters of the ledger.
         series = "bounced" if kind in {"hard", "failed"} else kind
         found[hour.date().toordinal()][series] += row.by_people
