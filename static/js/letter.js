@@ -25,7 +25,8 @@ function codeEditor(form) {
   if (!area || !window.CodeMirror) return null;
   const field = area.querySelector("textarea");
   const code = CodeMirror.fromTextArea(field, {
-    mode: area.dataset.code,
+    // MJML letters hold HTML, whose <br> and <meta> have no end.
+    mode: area.dataset.code === "xml" ? { name: "xml", htmlMode: true } : area.dataset.code,
     lineNumbers: true,
     lineWrapping: true,
     // Tab leaves the editor, as it leaves every field.

@@ -118,7 +118,7 @@ def test_code_with_a_fault_a_picture_and_a_second_tab(page: Page, stack: Running
     faults.locator("#picker-files").set_input_files(
         {"name": "logo.png", "mimeType": "image/png", "buffer": picture_file()}
     )
-    faults.get_by_role("button", name="Upload").click()
+    faults.get_by_role("button", name="Upload", exact=True).click()
     faults.locator("[data-picture]").click()
     expect(faults.locator(".CodeMirror")).to_contain_text("<mj-image src=")
     faults.close(run_before_unload=False)
