@@ -367,3 +367,8 @@ class TestSend(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+
+    @property
+    def variant_name(self) -> str:
+        """A to D; empty for the campaign's own letter."""
+        return Variant(number=self.variant).name if self.variant else ""

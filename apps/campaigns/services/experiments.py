@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 State = Campaign.State
 # So long a person waits until the rest is queued; the sweeper queues what is left of it.
-REQUEST_SECONDS, SWEEP_SECONDS = 2.0, 20.0
+REQUEST_SECONDS, SWEEP_SECONDS = 2.0, 10.0
 
 
 def decide(*, campaign: Campaign, number: int, by: User | None) -> None:

@@ -185,7 +185,8 @@ def test_the_first_variant_is_the_campaigns_own_letter(
 def test_a_test_send_of_a_variant_from_its_page(member: Client, workspace: Workspace) -> None:
     campaign = make_tested(workspace, 1, OTHER)
     member.post(url(campaign, "variants/2/test/"), {"to": "me@inbox.sandbox.test"})
-    assert TestSend.objects.get().variant == 2
+    test = TestSend.objects.get()
+    assert (test.variant, test.variant_name) == (2, "B")
     member.post(url(campaign, "variants/2/test/"), {"to": "nobody"})
     assert TestSend.objects.count() == 1
 
