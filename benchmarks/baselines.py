@@ -19,7 +19,7 @@ from django.template import Context, Template
 from apps.mailer.models import Contact, ContactList
 from benchmarks import pipeline
 from benchmarks.support import BenchError, Sink, program
-from mailkit.mime import html_to_text
+from mailkit.text import html_to_text
 
 OPENSSL_SECONDS = 3
 _RATES = re.compile(r"^rsa\s+2048 bits(?:\s+[\d.]+s)+\s+([\d.]+)", re.MULTILINE)

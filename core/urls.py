@@ -20,6 +20,7 @@ _workspace_pages = [
     path("campaigns/", include("apps.campaigns.urls")),
     path("senders/", include("apps.senders.urls")),
     path("sandbox/", include("apps.sandbox.urls")),
+    path("", include("apps.accounts.workspace_urls")),
 ]
 
 urlpatterns = [

@@ -97,7 +97,9 @@ class _Table(_Frame):
             return [" | ".join(row) for row in rows]
         pads = [str.rjust if all(map(_is_figure, one[1:])) else str.ljust for one in by_column]
         return [
-            "  ".join(pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)).rstrip()
+            "  ".join(
+                pad(*one) for pad, one in zip(pads, zip(row, widths, strict=True), strict=True)
+            )
             for row in rows
         ]
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.campaigns.views import campaigns, deliveries, editor, steering
+from apps.campaigns.views import campaigns, deliveries, editor, preflight, steering
 
 app_name = "campaigns"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
     path("<int:pk>/test/", editor.test_send, name="test_send"),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
+    path("<int:pk>/preflight/", preflight.preflight, name="preflight"),
+    path("<int:pk>/outside/", preflight.outside, name="outside"),
     path("<int:pk>/launch/", steering.launch, name="launch"),
     path("<int:pk>/leave-out/", steering.leave_out, name="leave_out"),
     path("<int:pk>/include-all/", steering.include_all, name="include_all"),

@@ -18,7 +18,15 @@ from mailkit.rfc2047 import CONTROL
 
 TARGETS = ("lists", "segments", "excluded_lists", "excluded_segments")
 FLAGS = ("track_opens", "track_clicks", "view_online")
-CONTENT = ("name", "subject", "from_name", "from_email", "reply_to", "html", "text")
+CONTENT: tuple[str, ...] = (
+    "name",
+    "subject",
+    "from_name",
+    "from_email",
+    "reply_to",
+    "html",
+    "text",
+)
 CONTENT += ("preheader",)
 State = Campaign.State
 LARGEST_PART = 1_000_000
