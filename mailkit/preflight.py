@@ -76,9 +76,10 @@ def look_at(html: str) -> Looks:
 
 
 def check_letter(
-    *, subject: str, html: str, text: str, unsubscribe_url: str, html_size: int
+    *, subject: str, html: str, text: str, unsubscribe_url: str, html_size: int, own: str = ""
 ) -> list[Finding]:
-    """`html`: rendered, with its links as the author wrote them; `html_size`: as it is sent."""
+    """`html`: rendered, with its links as the author wrote them; `html_size`: as it is sent;
+    `own`: what the addresses of this service begin with."""
     found: list[Finding] = []
 
     def find(
@@ -94,7 +95,8 @@ def check_letter(
         find("no_text")
     if html_size > CLIPPED_AT:
         find("clipped", number=-(-html_size // 1024))
-    if plain := [url for url in targets if url.lower().startswith("http://")]:
+    others = [url for url in targets if not (own and url.startswith(own))]
+    if plain := [url for url in others if url.lower().startswith("http://")]:
         find("http_links", number=len(plain), words=plain)
     if bare := [url for url, alt in looks.images if alt is None]:
         find("no_alt", number=len(bare), words=[url[:80] for url in bare])

@@ -61,8 +61,8 @@ FINDINGS: dict[str, Promise] = {
         "The HTML takes %(number)d KB: Gmail hides what is behind the first 102 KB, "
         "the unsubscribe link too."
     ),
-    "http_links": _("%(number)d links are not encrypted (http): %(words)s"),
-    "no_alt": _("%(number)d pictures have no alternative text: %(words)s"),
+    "http_links": _("Links without encryption, http (%(number)d): %(words)s"),
+    "no_alt": _("Pictures without an alternative text (%(number)d): %(words)s"),
     "heavy_images": _(
         "The pictures within the letter take %(number)d KB: use fewer or smaller ones."
     ),
@@ -77,7 +77,7 @@ FINDINGS: dict[str, Promise] = {
     "disguised_link": _("The text of a link names another site than it leads to: %(words)s"),
     "unknown_fields": _("No contact has these fields: %(words)s"),
     "empty_field": _(
-        "The field “%(words)s” is empty for %(number)d recipients and has no default."
+        "The field “%(words)s” has no default and is empty for some (recipients: %(number)d)."
     ),
     "not_counted": _(
         "It takes too long to count for how many recipients these are empty: %(words)s"
@@ -92,7 +92,7 @@ FINDINGS: dict[str, Promise] = {
     ),
     "unsigned": _("Letters from %(words)s are not signed with DKIM: large providers refuse them."),
     "above_warm_up": _("Under the warm-up plan it takes %(number)d days."),
-    "dead_links": _("%(number)d links lead nowhere: %(words)s"),
+    "dead_links": _("Links that lead nowhere (%(number)d): %(words)s"),
     "heavy_pictures": _("The pictures weigh %(number)d KB together: on a phone that takes long."),
     "no_spf": _("%(words)s has no SPF record, which says whose servers may send for it."),
     "no_dmarc": _("%(words)s has no DMARC record: Gmail and Yahoo ask for one."),

@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from apps.campaigns import letters, selectors
 from apps.campaigns.messages import FINDINGS, FIXES
@@ -77,6 +79,7 @@ def findings(campaign: Campaign) -> list[Finding]:
         text=shown.text,
         unsubscribe_url=str(unsubscribe),
         html_size=_html_size(campaign),
+        own=f"{settings.BASE_URL}/",
     )
     return [*found, *_of_fields(campaign), *_of_sender(campaign, shown.html + shown.text)]
 
@@ -116,6 +119,20 @@ def unknown_fields(campaign: Campaign) -> list[tuple[str, int, str]]:
             for one in template.unknown(known):
                 found.setdefault(one.name, (one.name, one.line, one.meant))
     return [*found.values()]
+
+
+def field_warnings(campaign: Campaign) -> list[str]:
+    """A sentence for each field of the letter that no contact has, for whoever saves it."""
+    found = []
+    for name, line, meant in unknown_fields(campaign):
+        if meant:
+            words = _(
+                "No contact has the field “%(name)s” (line %(line)d): did you mean “%(meant)s”?"
+            )
+        else:
+            words = _("No contact has the field “%(name)s” (line %(line)d).")
+        found.append(words % {"name": name, "line": line, "meant": meant})
+    return found
 
 
 def _own_fields(campaign: Campaign) -> list[str]:

@@ -74,8 +74,8 @@ def schedule_campaign(
     for a launch; at its time the campaign begins only where no more than that is expected.
 
     Raises InvalidInput for a time that is past, too far ahead or does not exist and for a draft
-    that could not be launched now, NotAllowed where anybody but an owner accepts bounces, Conflict for one that was changed
-    elsewhere.
+    that could not be launched now, NotAllowed where anybody but an owner accepts bounces, Conflict
+    for one that was changed elsewhere.
     """
     at = instant(wall, ZoneInfo(zone))
     now = timezone.now()

@@ -46,7 +46,7 @@ def test_empty_fields_are_counted_over_those_who_get_it(
     assert codes(campaign) == ["empty_field"]
     (notice,) = preflight.notices(campaign)
     assert (notice.code, notice.level) == ("empty_field", "advisory")
-    assert "“first_name” is empty for 1 " in str(notice.sentence)
+    assert "“first_name” has no default and is empty for some (recipients: 1)" in str(notice.sentence)
     assert notice.url.endswith(f"/campaigns/{campaign.pk}/edit/")
     campaign.html = campaign.text = campaign.subject = '{{ first_name | default: "you" }}'
     assert not preflight.notices(campaign)
@@ -57,7 +57,7 @@ def test_fields_of_contacts_and_unknown_ones(campaign: Campaign, workspace: Work
     campaign.subject = campaign.text = "News"
     campaign.html = "<p>{{ city }} {{ citty }} {{ postal_address }}</p>"
     found = {one.code: one for one in preflight.notices(campaign)}
-    assert "“city” is empty for 2 " in str(found["empty_field"].sentence)
+    assert "“city” has no default and is empty for some (recipients: 2)" in str(found["empty_field"].sentence)
     assert found["unknown_fields"].blocking
     assert "citty → city" in str(found["unknown_fields"].sentence)
 
@@ -154,7 +154,7 @@ def test_links_are_asked_by_a_worker(
         outside._key(campaign), outside._of_links(["http://127.0.0.1:9/x"], [], blocking=True)
     )
     found = client_of(owner).get(url(campaign, "outside/")).content.decode()
-    assert "1 links lead nowhere: http://127.0.0.1:9/x" in found
+    assert "Links that lead nowhere (1): http://127.0.0.1:9/x" in found
     assert 'value="dead_links"' in found
     with pytest.raises(InvalidInput, match="lead nowhere"):
         launch_campaign(campaign=campaign, by=owner, acknowledged=["no_postal_address"])
@@ -192,3 +192,16 @@ def test_owners_change_the_workspace(
             name="x",
             postal_address="x" * 301,
         )
+
+
+def test_saving_names_fields_that_do_not_exist(
+    campaign: Campaign, owner: User, client_of: ClientOf
+) -> None:
+    form = {
+        "name": "News",
+        "html": "<p>Hi</p>\n{{ frist_name }} {{ zzz }}",
+        "version": campaign.updated_at.isoformat(),
+    }
+    page = client_of(owner).post(url(campaign, "edit/"), form, follow=True).content.decode()
+    assert "“frist_name” (line 2): did you mean “first_name”?" in page
+    assert "“zzz” (line 2)." in page
