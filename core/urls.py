@@ -22,6 +22,7 @@ _workspace_pages = [
     path("senders/returns/", include("apps.returns.urls")),
     path("senders/", include("apps.senders.urls")),
     path("sandbox/", include("apps.sandbox.urls")),
+    path("", include("apps.accounts.workspace_urls")),
 ]
 
 urlpatterns = [

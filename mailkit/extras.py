@@ -20,7 +20,7 @@ _HIDDEN = (
 
 
 def with_preheader(html: str, preheader: str) -> str:
-    """The letter with the text that lists of letters show behind the subject; it may hold Liquid."""
+    """The letter with the text that mailboxes show behind the subject; it may hold Liquid."""
     if not (html and preheader.strip()):
         return html
     # What is at odd places is Liquid.
@@ -66,8 +66,6 @@ def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
     )
     if not added:
         return url
-    if "?" not in base:
-        joint = "?"
-    else:
-        joint = "" if base.endswith(("?", "&")) else "&"
+    ended = base.endswith(("?", "&"))
+    joint = ("" if ended else "&") if "?" in base else "?"
     return f"{base}{joint}{added}{mark}{fragment}"

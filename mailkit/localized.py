@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 
 from babel import dates, numbers
-from dateutil import parser  # type: ignore[import-untyped]
+from dateutil import parser
 
 LANGUAGES = ("en", "ru")
 # The names of CLDR's own patterns, beside those of strftime.

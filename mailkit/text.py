@@ -96,10 +96,11 @@ class _Table(_Frame):
         if columns > 20 or sum(widths) + 2 * (columns - 1) > LONGEST_LINE:
             return [" | ".join(row) for row in rows]
         pads = [str.rjust if all(map(_is_figure, one[1:])) else str.ljust for one in by_column]
-        return [
-            "  ".join(pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = []
+        for row in rows:
+            cells = zip(pads, row, widths, strict=True)
+            lines.append("  ".join(pad(cell, width) for pad, cell, width in cells).rstrip())
+        return lines
 
 
 def _is_figure(cell: str) -> bool:

@@ -39,3 +39,16 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
         if self.instance.time_zone not in zones:
             zones = [self.instance.time_zone, *zones]
         self.fields["time_zone"].choices = [(name, name.replace("_", " ")) for name in zones]  # type: ignore[attr-defined]
+
+
+class WorkspaceForm(forms.Form):
+    name = forms.CharField(label=_("Name of the workspace"), max_length=100)
+    postal_address = forms.CharField(
+        label=_("Postal address"),
+        max_length=300,
+        required=False,
+        help_text=_(
+            "Of the organisation that sends. It stands at the end of letters, and wherever they "
+            "have the field postal_address."
+        ),
+    )

@@ -7,7 +7,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import Membership, User, Workspace
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotAllowed
 from mailkit.addresses import Fault, parse_address
 
 
@@ -39,6 +39,20 @@ def add_workspace(*, owner: User, name: str) -> Workspace:
         workspace = Workspace.objects.create(name=name, slug=_free_slug(name))
         Membership.objects.create(workspace=workspace, user=owner, role=Membership.Role.OWNER)
     return workspace
+
+
+def change_workspace(
+    *, workspace: Workspace, by: Membership, name: str, postal_address: str
+) -> None:
+    """Change what a workspace is called and where its owner is. Raises NotAllowed, InvalidInput."""
+    if not by.is_owner or by.workspace_id != workspace.pk:
+        raise NotAllowed(_("Only an owner of the workspace can change this."))
+    name, postal_address = (" ".join(text.split()) for text in (name, postal_address))
+    if not name or len(name) > 100:
+        raise InvalidInput(_("Give the workspace a name of at most 100 characters."))
+    if len(postal_address) > 300:
+        raise InvalidInput(_("The postal address is too long: at most 300 characters."))
+    Workspace.objects.filter(pk=workspace.pk).update(name=name, postal_address=postal_address)
 
 
 def _free_slug(name: str) -> str:

@@ -98,6 +98,7 @@ class CompiledCampaign:
 
     campaign_id: int
     from_email: str
+    postal_address: str
     subject: Template
     html: Template | None
     text: Template
@@ -123,7 +124,7 @@ class CompiledCampaign:
         urls = self.addresses.of(signed)
         unsubscribe = urls[0].decode()
         message_id = _message_id(self.campaign_id, contact_id, signed, self.from_email)
-        values = {**values, "email": email}
+        values = {**values, "email": email, "postal_address": self.postal_address}
         if not self.addresses.plain:
             texts = map(bytes.decode, urls)
             values.update(zip(self.addresses.names, texts, strict=True))
@@ -137,6 +138,7 @@ class CompiledCampaign:
     def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> WireMessage:
         """The message of a test send: no one-click header, for there is nobody to unsubscribe."""
         domain = self.from_email.rpartition("@")[2]
+        values = {**values, "postal_address": self.postal_address}
         message_id = f"<test.{test_id}.{keyed_hash('test', str(test_id))[:12]}@{domain}>"
         return _made(self.plain, Recipient(to, message_id, "", values), timezone.now())
 
@@ -215,6 +217,7 @@ def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCam
         campaign.preheader,
         tuple(sorted(campaign.utm.items())),
         campaign.view_online,
+        campaign.workspace.postal_address,
         settings.BASE_URL,
         settings.INBOUND_DOMAIN,
         _bulk_headers(campaign),
@@ -226,7 +229,7 @@ def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCam
 def preview(campaign: Campaign, contact: Contact | None, variant: int = 0) -> Preview:
     """What a contact (or an invented one) would read. Raises InvalidInput."""
     letter = compiled(campaign, variant)
-    values = sample_values(contact)
+    values = {**sample_values(contact), "postal_address": letter.postal_address}
     try:
         return Preview(
             one_line(_render(letter.subject, values)),
@@ -244,6 +247,7 @@ def view(campaign: Campaign, contact: Contact) -> str:
     """
     letter = compiled(campaign)
     values = merge_values(contact, unsubscribe_url(campaign.pk, contact.pk))
+    values["postal_address"] = letter.postal_address
     values["view_url"] = f"{settings.BASE_URL}/v/{tokens.sign_view(campaign.pk, contact.pk)}"
     try:
         if letter.html is None:
@@ -309,6 +313,7 @@ def _compiled(
     preheader: str,
     utm: tuple[tuple[str, str], ...],
     view_online: bool,
+    postal_address: str,
     base: str,
     inbound: str,
     bulk_headers: tuple[tuple[str, str], ...],
@@ -328,7 +333,7 @@ def _compiled(
         html = _dressed(html, preheader, dict(utm), language, view=view_online and not linked)
     templates = _templates(subject, html, plain, "", language)
     if not any("unsubscribe_url" in templates[part].fields for part in ("html", "text")):
-        html, plain = _with_unsubscribe_line(html, plain, language)
+        html, plain = _with_unsubscribe_line(html, plain, language, address=bool(postal_address))
         templates = _templates(subject, html, plain, "", language)
     tracked_html, links = _tracked(html, opens=track_opens, clicks=track_clicks, numbers=numbers)
     viewed = any("view_url" in one.fields for one in templates.values())
@@ -350,6 +355,7 @@ def _compiled(
     return CompiledCampaign(
         campaign_id=campaign_id,
         from_email=from_email,
+        postal_address=postal_address,
         subject=templates["subject"],
         html=templates["html"] if html else None,
         text=templates["text"],
@@ -443,12 +449,18 @@ def _template(part: str, source: str, language: str, *, html: bool) -> Template:
     return template
 
 
-def _with_unsubscribe_line(html: str, text: str, language: str) -> tuple[str, str]:
-    """A letter without an unsubscribe link gets one at its end, in its author's language."""
+def _with_unsubscribe_line(
+    html: str, text: str, language: str, *, address: bool
+) -> tuple[str, str]:
+    """A letter without an unsubscribe link gets one at its end, in its author's language, and the
+    workspace's postal address before it."""
+    where = "{{ postal_address }}" if address else ""
     with translation.override(language):
         word = _("Unsubscribe")
-    text = f"{text.rstrip()}\n\n--\n{word}: {{{{ unsubscribe_url }}}}\n"
+    before = f"{where}\n" if where else ""
+    text = f"{text.rstrip()}\n\n--\n{before}{word}: {{{{ unsubscribe_url }}}}\n"
     if html:
         label = html_escapes.escape(word)
-        html = _before_end(html, f'<p><a href="{{{{ unsubscribe_url }}}}">{label}</a></p>')
+        before = f"<p>{where}</p>" if where else ""
+        html = _before_end(html, f'{before}<p><a href="{{{{ unsubscribe_url }}}}">{label}</a></p>')
     return html, text

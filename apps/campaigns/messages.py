@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -52,3 +54,63 @@ STAGES: dict[str, Promise] = {
 
 def fault_label(code: str) -> str | Promise:
     return FAULTS.get(code, NO_FAULT)
+
+
+# Of preflight, by code: what is wrong, with `number` and `words`.
+FINDINGS: dict[str, Promise] = {
+    "no_unsubscribe": _(
+        "The letter has no link to unsubscribe: a condition may hide it. Nobody may be written to "
+        "without one."
+    ),
+    "no_text": _("The plain text is empty: some programs and filters read nothing else."),
+    "clipped": _(
+        "The HTML takes %(number)d KB: Gmail hides what is behind the first 102 KB, "
+        "the unsubscribe link too."
+    ),
+    "http_links": _("Links without encryption, http (%(number)d): %(words)s"),
+    "no_alt": _("Pictures without an alternative text (%(number)d): %(words)s"),
+    "heavy_images": _(
+        "The pictures within the letter take %(number)d KB: use fewer or smaller ones."
+    ),
+    "subject_caps": _("The subject is in capitals: filters and people take that for spam."),
+    "subject_marks": _("The subject has a row of exclamation marks or currency signs."),
+    "image_only": _("The letter is nearly all pictures: many people see none, and filters mind."),
+    "shortener": _("Links go through a shortener (%(words)s): filters cannot see where they lead."),
+    "active_markup": _("Mail programs remove or distrust these elements: %(words)s"),
+    "hidden_text": _(
+        "%(number)d characters of the letter are hidden: filters take that for a trick."
+    ),
+    "disguised_link": _("The text of a link names another site than it leads to: %(words)s"),
+    "unknown_fields": _("No contact has these fields: %(words)s"),
+    "empty_field": _(
+        "The field “%(words)s” has no default and is empty for some (recipients: %(number)d)."
+    ),
+    "not_counted": _(
+        "It takes too long to count for how many recipients these are empty: %(words)s"
+    ),
+    "no_postal_address": _(
+        "The workspace has no postal address: laws such as CAN-SPAM ask for one in each letter."
+    ),
+    "postal_address_unused": _("The letter does not show your postal address: add the field."),
+    "free_sender": _(
+        "Letters from an address at %(words)s that its own servers did not send are refused: "
+        "use a domain of your own."
+    ),
+    "unsigned": _("Letters from %(words)s are not signed with DKIM: large providers refuse them."),
+    "above_warm_up": _("Under the warm-up plan it takes %(number)d days."),
+    "dead_links": _("Links that lead nowhere (%(number)d): %(words)s"),
+    "heavy_pictures": _("The pictures weigh %(number)d KB together: on a phone that takes long."),
+    "no_spf": _("%(words)s has no SPF record, which says whose servers may send for it."),
+    "no_dmarc": _("%(words)s has no DMARC record: Gmail and Yahoo ask for one."),
+}
+_EDIT = (_("Mend it in the editor"), "campaigns:edit", "")
+# (what the link says, its page, what follows the page's address)
+FIXES: Mapping[str, tuple[Promise, str, str]] = dict.fromkeys(FINDINGS, _EDIT) | {
+    "no_postal_address": (_("Enter the address"), "workspace:settings", ""),
+    "empty_field": (_("Give it a default"), "campaigns:edit", ""),
+    "free_sender": (_("Change the sender"), "campaigns:edit", ""),
+    "unsigned": (_("Set up the domain"), "senders:domains", ""),
+    "no_spf": (_("Set up the domain"), "senders:domains", ""),
+    "no_dmarc": (_("Set up the domain"), "senders:domains", ""),
+    "above_warm_up": (_("Limits"), "senders:limits", ""),
+}

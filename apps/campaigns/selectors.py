@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -190,7 +190,8 @@ def _recent_rate(campaign: Campaign, final: int, otherwise: float) -> float:
 
 # Why a contact of the chosen lists would not get the letter; empty for those who would.
 _REASONS = """
-    SELECT contact.domain, contact.verdict, contact.reason AS finding, CASE
+    SELECT contact.domain, contact.verdict, contact.reason AS finding,
+           contact.first_name, contact.last_name, contact.fields, CASE
         WHEN contact.status <> 'subscribed' THEN 'unsubscribed'
         WHEN never.id IS NOT NULL OR of_domain.id IS NOT NULL THEN 'suppressed'
         {excluded}
@@ -367,6 +368,33 @@ def audience_by_provider(campaign: Campaign) -> dict[str, int]:
         providers=[key for _domain, key in known],
     )
     return {provider: int(number) for provider, number in rows}
+
+
+def empty_fields(campaign: Campaign, names: Sequence[str], seconds: float) -> dict[str, int]:
+    """For how many recipients of a draft each of these fields is empty.
+
+    Raises QueryTooSlow where it takes longer than that, and InvalidInput.
+    """
+    if not names:
+        return {}
+    own = ("first_name", "last_name")
+    counts = ", ".join(
+        f"count(*) FILTER (WHERE {name} = '')"
+        if name in own
+        else f"count(*) FILTER (WHERE coalesce(fields->>%(field{number})s, '') = '')"
+        for number, name in enumerate(names)
+    )
+    with limited(seconds):
+        ((*numbers,),) = _ask(
+            f"SELECT {counts} FROM ({{reasons}}) AS reasoned WHERE reason = ''",
+            campaign.workspace,
+            Targets.of(campaign),
+            campaign.include_verdicts,
+            campaign.not_opened,
+            campaign.left_out_reasons,
+            **{f"field{number}": name for number, name in enumerate(names)},
+        )
+    return dict(zip(names, map(int, numbers), strict=True))
 
 
 def deliveries(

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from apps.campaigns.services import confirmations, launch, monitoring, notices, partitions, testing
+from apps.campaigns.services import (
+    confirmations,
+    launch,
+    monitoring,
+    notices,
+    outside,
+    partitions,
+    testing,
+)
 from apps.campaigns.services.sending import batches, connections
 from core import queues
 from core.celery import app
@@ -63,3 +71,9 @@ def cleanup_smtp_connections() -> None:
 def notify_owners(campaign_id: int, provider: str = "") -> None:
     """Write to a workspace's owners that a campaign stopped by itself, and why."""
     notices.tell_owners(campaign_id, provider)
+
+
+@app.task(name="apps.campaigns.tasks.look_outside", soft_time_limit=120, time_limit=150)
+def look_outside(campaign_id: int) -> None:
+    """Ask the links, the pictures and the domain of a draft's letter."""
+    outside.look(campaign_id)

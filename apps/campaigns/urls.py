@@ -1,6 +1,14 @@
 from django.urls import path
 
-from apps.campaigns.views import campaigns, deliveries, designs, editor, steering, variants
+from apps.campaigns.views import (
+    campaigns,
+    deliveries,
+    designs,
+    editor,
+    preflight,
+    steering,
+    variants,
+)
 
 app_name = "campaigns"
 urlpatterns = [
@@ -29,6 +37,8 @@ urlpatterns = [
     path("<int:pk>/variants/<int:number>/test/", variants.test_send, name="variant_test"),
     path("<int:pk>/variants/<int:number>/remove/", variants.remove, name="variant_remove"),
     path("<int:pk>/variants/<int:number>/choose/", variants.choose, name="choose_winner"),
+    path("<int:pk>/preflight/", preflight.preflight, name="preflight"),
+    path("<int:pk>/outside/", preflight.outside, name="outside"),
     path("<int:pk>/launch/", steering.launch, name="launch"),
     path("<int:pk>/leave-out/", steering.leave_out, name="leave_out"),
     path("<int:pk>/include-all/", steering.include_all, name="include_all"),

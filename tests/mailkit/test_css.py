@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from mailkit.css import inline_css
 from mailkit.extras import at_beginning, with_parameters, with_preheader
 
-STYLE = "<style>p { color: red } .big { font-size: 30px } @media (max-width:9px) { p { top: 0 } }</style>"
+STYLE = (
+    "<style>p { color: red } .big { font-size: 30px } "
+    "@media (max-width:9px) { p { top: 0 } }</style>"
+)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,8 @@ def test_all_but_styles_survives(html: str) -> None:
     """Without the style attributes that were written, the source is there again."""
     source = STYLE + html
     found = inline_css(source)
-    assert re.findall(r"\{[{%].*?[%}]\}", found) == re.findall(r"\{[{%].*?[%}]\}", source)
+    liquid = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}")
+    assert liquid.findall(found) == liquid.findall(source)
     styles = re.compile(r"""\s+style\s*=\s*("[^"]*"|'[^']*')""")
     assert styles.sub("", found) == styles.sub("", source)
 

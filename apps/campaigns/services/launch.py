@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.campaigns import bounces, letters, links, selectors
+from apps.campaigns import bounces, letters, links, preflight, selectors
 from apps.campaigns.models import Campaign, CampaignLink
 from apps.campaigns.services import notices, partitions, variants
 from apps.campaigns.services.ledger import audience, endings
@@ -66,24 +66,33 @@ def problems(campaign: Campaign) -> list[str]:
     return found
 
 
+def check(campaign: Campaign, acknowledged: Iterable[str] | None) -> None:
+    """Raises InvalidInput with the reasons why the campaign cannot be launched."""
+    if found := problems(campaign):
+        raise InvalidInput(" ".join(found))
+    if objections := preflight.objections(campaign, acknowledged):
+        raise InvalidInput(" ".join(str(one.sentence) for one in objections))
+
+
 def launch_campaign(
     *,
     campaign: Campaign,
     by: User | None,
     hours: Hours | None = None,
     accept_bounces: int | None = None,
+    acknowledged: Iterable[str] | None = None,
 ) -> None:
     """Freeze the content and start. A second click finds it launched: Conflict.
 
     `hours`: the hours of the day in which it may be handed over, None for all of them.
     `accept_bounces`: up to how many percent `by`, an owner, accepts beyond the workspace's limit.
+    `acknowledged`: the codes of preflight's blocking findings that the person has read; None, for
+    a launch without a page, asks only for those that nobody may acknowledge.
     Raises InvalidInput with the reasons where it cannot be launched, NotAllowed where somebody
     else accepts bounces.
     """
     hours_from, hours_until = checked_hours(hours)
-    found = problems(campaign)
-    if found:
-        raise InvalidInput(" ".join(found))
+    check(campaign, acknowledged)
     accepted = bounces.acceptance(campaign, by=by, accept_bounces=accept_bounces)
     started = start(
         Campaign.objects.filter(pk=campaign.pk, state=State.DRAFT, updated_at=campaign.updated_at),

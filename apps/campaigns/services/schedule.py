@@ -7,6 +7,7 @@ own time it means what their own clocks show; the ledger works that out for each
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -65,14 +66,16 @@ def schedule_campaign(
     recipient_time: bool = False,
     by: User | None = None,
     accept_bounces: int | None = None,
+    acknowledged: Iterable[str] | None = None,
 ) -> datetime:
     """Have the draft launched when clocks in `zone` show `wall`; returns the instant.
 
-    Its content may not change until it is a draft again. `accept_bounces`: as for a launch; at
-    its time the campaign begins only where no more than that is expected. Raises InvalidInput for
-    a time that is past, too far ahead or does not exist and for a draft that could not be launched
-    now, NotAllowed where anybody but an owner accepts bounces, Conflict for one that was changed
-    elsewhere.
+    Its content may not change until it is a draft again. `accept_bounces` and `acknowledged`: as
+    for a launch; at its time the campaign begins only where no more than that is expected.
+
+    Raises InvalidInput for a time that is past, too far ahead or does not exist and for a draft
+    that could not be launched now, NotAllowed where anybody but an owner accepts bounces, Conflict
+    for one that was changed elsewhere.
     """
     at = instant(wall, ZoneInfo(zone))
     now = timezone.now()
@@ -85,8 +88,7 @@ def schedule_campaign(
         in_hours = hours_from * 60 <= wall.hour * 60 + wall.minute < hours_until * 60
         if not in_hours:
             raise InvalidInput(_("The time to begin lies outside the hours in which it may go."))
-    if found := launch.problems(campaign):
-        raise InvalidInput(" ".join(found))
+    launch.check(campaign, acknowledged)
     accepted = bounces.acceptance(campaign, by=by, accept_bounces=accept_bounces)
     with transaction.atomic():
         keep_zone(workspace=campaign.workspace, zone=zone)

@@ -17,6 +17,7 @@ from apps.accounts.http import WorkspaceRequest
 from apps.campaigns.forms import CampaignForm, TestSendForm, version
 from apps.campaigns.letters import Preview
 from apps.campaigns.models import Campaign, TestSend
+from apps.campaigns.preflight import field_warnings
 from apps.campaigns.services.campaigns import update_campaign
 from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
@@ -78,6 +79,8 @@ def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
         return _editor(request, campaign_or_404(request, pk), form, status=422)
     if wants_json:
         return JsonResponse({"version": version(campaign)})
+    for sentence in field_warnings(campaign):
+        messages.warning(request, sentence)
     if next_page := NEXT_PAGES.get(request.POST.get("next", "")):
         return to_page(next_page, campaign, request)
     messages.success(request, _("The draft is saved."))

@@ -72,12 +72,17 @@ def _launch(request: WorkspaceRequest, campaign: Campaign, form: LaunchForm) -> 
             recipient_time=form.cleaned_data["recipient_time"],
             by=request.user,
             accept_bounces=accept_bounces,
+            acknowledged=request.POST.getlist("acknowledge"),
         )
         return
     if hours:
         schedule.keep_zone(workspace=request.workspace, zone=form.time_zone)
     launching.launch_campaign(
-        campaign=campaign, by=request.user, hours=hours, accept_bounces=accept_bounces
+        campaign=campaign,
+        by=request.user,
+        hours=hours,
+        accept_bounces=accept_bounces,
+        acknowledged=request.POST.getlist("acknowledge"),
     )
 
 
