@@ -97,9 +97,7 @@ def webhook_add(request: WorkspaceRequest) -> HttpResponse:
     form = WebhookForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            save_webhook(
-                workspace=request.workspace, by=request.membership, **form.cleaned_data
-            )
+            save_webhook(workspace=request.workspace, by=request.membership, **form.cleaned_data)
         except InvalidInput as error:
             form.add_error("secret", error.message)
         else:

@@ -7,113 +7,256 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Mailbox',
+            name="Mailbox",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('protocol', models.CharField(choices=[('imap', 'IMAP'), ('pop3', 'POP3')], default='imap', max_length=4, verbose_name='protocol')),
-                ('host', models.CharField(max_length=253, verbose_name='host')),
-                ('port', models.PositiveIntegerField(default=993, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)], verbose_name='port')),
-                ('security', models.CharField(choices=[('tls', 'TLS from the start (993, 995)'), ('starttls', 'STARTTLS (143, 110)')], default='tls', max_length=8, verbose_name='security')),
-                ('username', models.CharField(max_length=254, verbose_name='user name')),
-                ('password_encrypted', models.BinaryField(default=b'')),
-                ('enabled', models.BooleanField(default=True, verbose_name='in use')),
-                ('next_poll_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('polled_at', models.DateTimeField(null=True)),
-                ('last_error', models.CharField(blank=True, default='', max_length=500)),
-                ('fetched', models.PositiveBigIntegerField(default=0)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='mailboxes', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "protocol",
+                    models.CharField(
+                        choices=[("imap", "IMAP"), ("pop3", "POP3")],
+                        default="imap",
+                        max_length=4,
+                        verbose_name="protocol",
+                    ),
+                ),
+                ("host", models.CharField(max_length=253, verbose_name="host")),
+                (
+                    "port",
+                    models.PositiveIntegerField(
+                        default=993,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(65535),
+                        ],
+                        verbose_name="port",
+                    ),
+                ),
+                (
+                    "security",
+                    models.CharField(
+                        choices=[
+                            ("tls", "TLS from the start (993, 995)"),
+                            ("starttls", "STARTTLS (143, 110)"),
+                        ],
+                        default="tls",
+                        max_length=8,
+                        verbose_name="security",
+                    ),
+                ),
+                ("username", models.CharField(max_length=254, verbose_name="user name")),
+                ("password_encrypted", models.BinaryField(default=b"")),
+                ("enabled", models.BooleanField(default=True, verbose_name="in use")),
+                ("next_poll_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("polled_at", models.DateTimeField(null=True)),
+                ("last_error", models.CharField(blank=True, default="", max_length=500)),
+                ("fetched", models.PositiveBigIntegerField(default=0)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="mailboxes",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='InboundMessage',
+            name="InboundMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source', models.CharField(max_length=7)),
-                ('sender', models.CharField(blank=True, default='', max_length=320)),
-                ('recipient', models.CharField(blank=True, default='', max_length=320)),
-                ('digest', models.CharField(max_length=64, unique=True)),
-                ('data', models.BinaryField()),
-                ('size', models.PositiveBigIntegerField()),
-                ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('due_at', models.DateTimeField(default=django.utils.timezone.now, null=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('kind', models.CharField(blank=True, default='', max_length=12)),
-                ('workspace', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.workspace')),
-                ('mailbox', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='returns.mailbox')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("source", models.CharField(max_length=7)),
+                ("sender", models.CharField(blank=True, default="", max_length=320)),
+                ("recipient", models.CharField(blank=True, default="", max_length=320)),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("data", models.BinaryField()),
+                ("size", models.PositiveBigIntegerField()),
+                ("received_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now, null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("kind", models.CharField(blank=True, default="", max_length=12)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
+                (
+                    "mailbox",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="returns.mailbox",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Report',
+            name="Report",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('campaign_id', models.BigIntegerField(null=True)),
-                ('contact_id', models.BigIntegerField(null=True)),
-                ('source', models.CharField(max_length=9)),
-                ('key', models.CharField(max_length=80)),
-                ('kind', models.CharField(choices=[('bounce', 'Bounced'), ('delayed', 'Delayed'), ('complaint', 'Complaint'), ('auto_reply', 'Automatic reply'), ('challenge', 'Asks for confirmation'), ('unsubscribe', 'Unsubscribed by mail'), ('other', 'Other mail')], max_length=11)),
-                ('fault', models.CharField(blank=True, default='', max_length=16)),
-                ('code', models.PositiveSmallIntegerField(null=True)),
-                ('status', models.CharField(blank=True, default='', max_length=11)),
-                ('recipient', models.CharField(blank=True, default='', max_length=320)),
-                ('text', models.TextField(blank=True, default='')),
-                ('effect', models.CharField(choices=[('none', 'Noted'), ('failed', 'The letter failed'), ('suppressed', 'The contact gets no more mail')], default='none', max_length=10)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('message', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='reports', to='returns.inboundmessage')),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("campaign_id", models.BigIntegerField(null=True)),
+                ("contact_id", models.BigIntegerField(null=True)),
+                ("source", models.CharField(max_length=9)),
+                ("key", models.CharField(max_length=80)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("bounce", "Bounced"),
+                            ("delayed", "Delayed"),
+                            ("complaint", "Complaint"),
+                            ("auto_reply", "Automatic reply"),
+                            ("challenge", "Asks for confirmation"),
+                            ("unsubscribe", "Unsubscribed by mail"),
+                            ("other", "Other mail"),
+                        ],
+                        max_length=11,
+                    ),
+                ),
+                ("fault", models.CharField(blank=True, default="", max_length=16)),
+                ("code", models.PositiveSmallIntegerField(null=True)),
+                ("status", models.CharField(blank=True, default="", max_length=11)),
+                ("recipient", models.CharField(blank=True, default="", max_length=320)),
+                ("text", models.TextField(blank=True, default="")),
+                (
+                    "effect",
+                    models.CharField(
+                        choices=[
+                            ("none", "Noted"),
+                            ("failed", "The letter failed"),
+                            ("suppressed", "The contact gets no more mail"),
+                        ],
+                        default="none",
+                        max_length=10,
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "message",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="reports",
+                        to="returns.inboundmessage",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Webhook',
+            name="Webhook",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('provider', models.CharField(choices=[('ses', 'Amazon SES'), ('mailgun', 'Mailgun'), ('sendgrid', 'SendGrid'), ('postmark', 'Postmark'), ('brevo', 'Brevo'), ('unisender', 'UniSender Go')], max_length=9)),
-                ('key', models.CharField(max_length=43, unique=True)),
-                ('secret_encrypted', models.BinaryField(default=b'')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('received_at', models.DateTimeField(null=True)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='webhooks', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "provider",
+                    models.CharField(
+                        choices=[
+                            ("ses", "Amazon SES"),
+                            ("mailgun", "Mailgun"),
+                            ("sendgrid", "SendGrid"),
+                            ("postmark", "Postmark"),
+                            ("brevo", "Brevo"),
+                            ("unisender", "UniSender Go"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("key", models.CharField(max_length=43, unique=True)),
+                ("secret_encrypted", models.BinaryField(default=b"")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("received_at", models.DateTimeField(null=True)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="webhooks",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='inboundmessage',
-            name='webhook',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='returns.webhook'),
+            model_name="inboundmessage",
+            name="webhook",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="returns.webhook",
+            ),
         ),
         migrations.AddIndex(
-            model_name='mailbox',
-            index=models.Index(condition=models.Q(('enabled', True)), fields=['next_poll_at'], name='mailbox_due'),
+            model_name="mailbox",
+            index=models.Index(
+                condition=models.Q(("enabled", True)), fields=["next_poll_at"], name="mailbox_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='report',
-            index=models.Index(fields=['workspace', '-id'], name='report_newest'),
+            model_name="report",
+            index=models.Index(fields=["workspace", "-id"], name="report_newest"),
         ),
         migrations.AddIndex(
-            model_name='report',
-            index=models.Index(fields=['campaign_id', 'contact_id'], name='report_of_letter'),
+            model_name="report",
+            index=models.Index(fields=["campaign_id", "contact_id"], name="report_of_letter"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.UniqueConstraint(fields=('workspace', 'key'), name='report_unique'),
+            model_name="report",
+            constraint=models.UniqueConstraint(fields=("workspace", "key"), name="report_unique"),
         ),
         migrations.AddConstraint(
-            model_name='webhook',
-            constraint=models.UniqueConstraint(fields=('workspace', 'provider'), name='webhook_unique'),
+            model_name="webhook",
+            constraint=models.UniqueConstraint(
+                fields=("workspace", "provider"), name="webhook_unique"
+            ),
         ),
         migrations.AddIndex(
-            model_name='inboundmessage',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='inbound_due'),
+            model_name="inboundmessage",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="inbound_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='inboundmessage',
-            index=models.Index(fields=['received_at'], name='inbound_received'),
+            model_name="inboundmessage",
+            index=models.Index(fields=["received_at"], name="inbound_received"),
         ),
     ]

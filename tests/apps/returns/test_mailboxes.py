@@ -19,9 +19,7 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["imap", "pop3"])
 
 
 @pytest.fixture
-def certificate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> Path:
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Path:
     """Trusted, as one of a public authority would be."""
     settings.PRIVATE_RELAYS = True
     path = make_certificate(tmp_path)
@@ -98,9 +96,7 @@ def test_a_large_message_is_fetched_in_part(
 
 
 @PROTOCOLS
-def test_a_wrong_password_is_told(
-    protocol: str, certificate: Path, workspace: Workspace
-) -> None:
+def test_a_wrong_password_is_told(protocol: str, certificate: Path, workspace: Workspace) -> None:
     with MailStore(protocol, certificate, [b"x"]) as server:
         mailbox = box_of(workspace, server, protocol, password_encrypted=secrets.encrypt("no"))
         assert mailboxes.empty(mailbox.pk) == 0

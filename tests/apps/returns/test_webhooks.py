@@ -157,9 +157,7 @@ def test_sendgrid(client: Client, workspace: Workspace, delivery: Delivery) -> N
 
 
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
-def test_a_password(
-    client: Client, workspace: Workspace, delivery: Delivery, scheme: str
-) -> None:
+def test_a_password(client: Client, workspace: Workspace, delivery: Delivery, scheme: str) -> None:
     hook(workspace, "brevo", "s3cret")
     event = {"event": "hard_bounce", "email": delivery.email, "message-id": message_id(delivery)}
     wrong, right = "bearer nothing", "bearer s3cret"
@@ -354,7 +352,8 @@ def test_the_address_is_a_secret(client: Client, workspace: Workspace, provider:
 
 @pytest.mark.parametrize("provider", Webhook.Provider.values)
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b"null", b"[[[", b"[" * 100_000, b'{"auth": 1}', b"\xff", b"[1, {}]"]
+    "body",
+    [b"", b"[]", b"{}", b"null", b"[[[", b"[" * 100_000, b'{"auth": 1}', b"\xff", b"[1, {}]"],
 )
 def test_nonsense_is_no_error(
     client: Client, workspace: Workspace, provider: str, body: bytes
@@ -364,9 +363,7 @@ def test_nonsense_is_no_error(
     assert not Report.objects.exists()
 
 
-def test_a_letter_of_another_workspace_is_left_alone(
-    client: Client, delivery: Delivery
-) -> None:
+def test_a_letter_of_another_workspace_is_left_alone(client: Client, delivery: Delivery) -> None:
     from tests.support.factories import make_user, make_workspace
 
     hook(make_workspace(make_user()), "brevo")
