@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 SECONDS = 30.0
 LARGEST = 1024 * 1024  # octets fetched of a message
@@ -180,7 +180,7 @@ class _Pop:
         self._server.quit()
 
 
-def _ok(answer: tuple[str, list[bytes | tuple[bytes, bytes]]]) -> list:  # type: ignore[type-arg]
+def _ok(answer: tuple[str, list[Any]]) -> list[Any]:
     kind, data = answer
     if kind != "OK":
         raise imaplib.IMAP4.error(str(data[0] if data else kind))

@@ -49,6 +49,7 @@ STAGES: dict[str, Promise] = {
     "data": _("before the letter"),
     "body": _("at the end of the letter"),
     "compose": _("while the letter was made"),
+    "report": _("after the server had accepted it"),
 }
 
 

@@ -111,8 +111,14 @@ def read_message_id(text: str) -> tuple[int, int] | None:
 
 
 def _mailbox_mac(mailbox: str, ids: bytes) -> str:
-    key = _key(settings.SECRET_KEY)
-    return blake2b(ids, key=key, digest_size=_MAC_OCTETS, person=mailbox.encode()).hexdigest()
+    hashed = _mailbox_hash(settings.SECRET_KEY, mailbox).copy()
+    hashed.update(ids)
+    return hashed.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _mailbox_hash(secret: str, mailbox: str) -> blake2b:
+    return blake2b(key=_key(secret), digest_size=_MAC_OCTETS, person=mailbox.encode())
 
 
 @lru_cache(maxsize=64)

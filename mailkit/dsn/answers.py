@@ -29,6 +29,10 @@ _CHALLENGE = re.compile(
     r"|(?:requires|needs|awaiting) (?:sender )?(?:verification|confirmation|authorization)",
     re.IGNORECASE,
 )
+_FAILURE = re.compile(
+    r"undeliver|failure|failed|returned|could not be delivered|rejected|delivery|не доставл",
+    re.IGNORECASE,
+)
 _CHALLENGE_FIELDS = ("X-Boxbe-Fail", "X-Challenge", "X-TMDA-Confirm", "X-ASK-Auth")
 
 
@@ -42,7 +46,7 @@ def kind_of(message: Message, found: list[Message]) -> Kind:
     from_server = "mailer-daemon" in sender or "postmaster" in sender
     if not from_server and _CHALLENGE.search(subject) and _asks_for_click(found):
         return "challenge"
-    automatic = next(iter(re.split(r"[\s;(]", field(message, "Auto-Submitted").lower(), 1)))
+    automatic = re.split(r"[\s;(]", field(message, "Auto-Submitted").lower())[0]
     if automatic == "auto-replied" and not from_server and not _speaks_of_failure(subject):
         return "auto_reply"
     if from_server:
@@ -56,13 +60,7 @@ def kind_of(message: Message, found: list[Message]) -> Kind:
 
 
 def _speaks_of_failure(subject: str) -> bool:
-    return bool(
-        re.search(
-            r"undeliver|failure|failed|returned|could not be delivered|rejected|delivery|не доставл",
-            subject,
-            re.IGNORECASE,
-        )
-    )
+    return _FAILURE.search(subject) is not None
 
 
 def _asks_for_click(found: list[Message]) -> bool:

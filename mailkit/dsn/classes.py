@@ -20,6 +20,8 @@ _UNREACHED = frozenset({"4.1", "4.2", "4.7"})
 _NO_MAILBOX_STATUS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
 # Without a code the words are a person's prose, in which "headers" or "policy" mean nothing.
 _CLEAR_IN_PROSE = frozenset({"mailbox", "full", "spam", "size"})
+# What servers with few words for many things call an unknown user.
+_MAY_HIDE_MAILBOX = frozenset({"other", "policy", "relay", "content"})
 _FULL = re.compile(
     r"quota.{0,30}(?:exceed|violat|full)|over(?: ?-? ?| its | the )quota|exceed\w*.{0,30}quota"
     r"|(?:mail ?box|inbox|mail ?folder|ящик)\W+(?:\w+ ){0,3}(?:full|переполнен)|full mailbox"
@@ -83,9 +85,9 @@ def _fault(code: int | None, status: str, text: str) -> faults.Kind:
     kind = faults.classify(Refused("rcpt", reply)).kind
     if code is None and not _STATUS.search(text) and kind not in _CLEAR_IN_PROSE:
         kind = "other"
-    if first == "5" and kind in ("other", "policy", "relay", "content") and about[:2] != "7.":
-        if about in _NO_MAILBOX_STATUS or _NO_MAILBOX.search(text):
-            return "mailbox"
+    names_mailbox = about in _NO_MAILBOX_STATUS or _NO_MAILBOX.search(text)
+    if first == "5" and kind in _MAY_HIDE_MAILBOX and about[:2] != "7." and names_mailbox:
+        return "mailbox"
     if kind == "other" and about in _UNREACHED:
         return "network"
     return kind

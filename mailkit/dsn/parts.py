@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import re
 from collections.abc import Iterator
@@ -49,10 +50,8 @@ def field(message: Message, name: str) -> str:
         return ""
     text = str(value)[:LONGEST_FIELD]
     if "=?" in text:
-        try:
+        with contextlib.suppress(ValueError, LookupError):  # else as it stands
             text = str(header.make_header(header.decode_header(text)))
-        except (ValueError, LookupError):
-            pass  # as it stands
     return " ".join(text.split())
 
 

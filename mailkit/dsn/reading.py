@@ -148,10 +148,10 @@ def _scanned(raw: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
 
 def _about(address: str, text: str) -> str:
     """What stands behind a recipient's address in a text, or all of it."""
-    _before, named, after = text.lower().partition(address.lower())
+    before, named, _after = text.lower().partition(address.lower())
     if not named:
         return text[: classes.LONGEST]
-    start = text.rfind("\n", 0, len(_before)) + 1
+    start = text.rfind("\n", 0, len(before)) + 1
     return text[start : start + 1000]
 
 

@@ -115,9 +115,7 @@ def _mailgun(envelope: Fields) -> Iterator[Notice]:
     kind = event.text("event")
     key = event.text("id") or event.hashed()
     if kind == "failed":
-        text = " ".join(
-            filter(None, (status.text("code"), status.text("message", "description")))
-        )
+        text = " ".join(filter(None, (status.text("code"), status.text("message", "description"))))
         temporary = event.text("severity") == "temporary"
         report = bounce(recipient, text, kind="delayed" if temporary else "bounce")
         # Mailgun itself did not try: it remembers a bounce, a complaint or an unsubscription.
@@ -253,5 +251,3 @@ def _complaint(recipient: str, text: str) -> Report:
 def _as(report: Report, fault: faults.Kind) -> Report:
     """With the class that the provider gives it, which has seen more than one reply."""
     return replace(report, fault=fault, hard=fault == "mailbox" and report.kind == "bounce")
-
-

@@ -64,7 +64,7 @@ def test_there_is_one_worker_for_each_queue_and_one_beat() -> None:
 
 
 def test_the_other_services_run_commands_that_exist() -> None:
-    for name in ("migrate", "sandbox", "writer"):
+    for name in ("migrate", "sandbox", "writer", "inbound"):
         python, manage, command = SERVICES[name]["command"][:3]
         assert (python, manage) == ("python", "manage.py")
         assert command in get_commands()
@@ -93,11 +93,12 @@ def test_whoever_looks_for_the_sandbox_on_loopback_finds_it_there() -> None:
     together = {
         name for name in SERVICES if SERVICES[name].get("network_mode") == "service:loopback"
     }
-    assert together == {"sandbox", "web", "worker-import", "worker-email"}
+    assert together == {"sandbox", "inbound", "web", "worker-import", "worker-email"}
     for name in together:
         assert "ports" not in SERVICES[name]
         assert "loopback" in SERVICES[name]["depends_on"]
-    (port,) = SERVICES["loopback"]["ports"]
+    port, inbound = SERVICES["loopback"]["ports"]
+    assert inbound == "${INBOUND_ADDRESS:-127.0.0.1:2525}:2525"
     assert port.startswith("127.0.0.1:")
     assert port.endswith(":8000")
 

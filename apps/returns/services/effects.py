@@ -153,9 +153,7 @@ def _complaint(row: Report, campaign: Campaign | None, contact: Contact | None) 
     if campaign and row.contact_id:
         counted = reports.note_complaint(campaign.pk, row.contact_id)
         if counted:
-            events.record(
-                Event.Kind.COMPLAINT, campaign_id=campaign.pk, contact_id=row.contact_id
-            )
+            events.record(Event.Kind.COMPLAINT, campaign_id=campaign.pk, contact_id=row.contact_id)
     if contact:
         contacts.mark_complained(contact=contact, source=f"report {row.pk}")
         endings.suppress_waiting(contact.workspace_id, contact.email)

@@ -57,9 +57,7 @@ def empty(mailbox_id: int) -> int:
     try:
         with open_mailbox(_access(mailbox)) as box:
             for name, data in box.messages(AT_ONCE):
-                stored = receiving.store(
-                    source=InboundMessage.MAILBOX, data=data, mailbox=mailbox
-                )
+                stored = receiving.store(source=InboundMessage.MAILBOX, data=data, mailbox=mailbox)
                 new += stored is not None
                 box.delete(name)
     except MailboxError as fault:
@@ -141,7 +139,7 @@ def save_mailbox(
         mailbox.security, mailbox.username, mailbox.enabled = security, username, enabled
         mailbox.next_poll_at, mailbox.last_error = timezone.now(), ""
         try:
-            mailbox.full_clean(exclude=["password_encrypted"])
+            mailbox.full_clean(exclude=["password_encrypted", "polled_at"])
         except ValidationError as error:
             raise InvalidInput(" ".join(error.messages)) from error
         mailbox.save()

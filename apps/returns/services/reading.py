@@ -77,7 +77,7 @@ def _of_mail(message: InboundMessage) -> tuple[str, list[Said]]:
     letter = Letter(campaign_id, contact_id)
     if mailbox == tokens.UNSUBSCRIBE_BY_MAIL:
         wish = returned.kind in ("other", "challenge")  # no program's answer
-        report = dsn.Report("other", text=returned.subject)
+        report = dsn.Report("other" if wish else returned.kind, text=returned.subject)
         key = f"unsubscribe:{message.digest[:40]}"
         return "unsubscribe" if wish else returned.kind, [
             Said(letter, report, key, unsubscribes=wish)

@@ -31,7 +31,7 @@ class Handler:
     def __init__(self) -> None:
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="inbound")
 
-    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
+    async def handle_RCPT(
         self,
         server: SMTP,
         session: Session,
@@ -46,9 +46,7 @@ class Handler:
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
-    async def handle_DATA(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content
         data = content if isinstance(content, bytes) else (content or "").encode()
         loop = asyncio.get_running_loop()
@@ -65,9 +63,7 @@ class Handler:
 
 def _store(data: bytes, recipient: str, sender: str) -> None:
     try:
-        receiving.store(
-            source=InboundMessage.SMTP, data=data, recipient=recipient, sender=sender
-        )
+        receiving.store(source=InboundMessage.SMTP, data=data, recipient=recipient, sender=sender)
     except DatabaseFault:
         connection.close()  # it may be dead: the next one is new
         raise

@@ -4,15 +4,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('senders', '0003_forecast'),
+        ("senders", "0003_forecast"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='sendingdomain',
-            name='return_path',
-            field=models.CharField(blank=True, db_default='', default='', max_length=253, verbose_name='return-path domain'),
+            model_name="sendingdomain",
+            name="return_path",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                max_length=253,
+                verbose_name="return-path domain",
+            ),
         ),
     ]

@@ -51,6 +51,24 @@ def add_domain(*, workspace: Workspace, by: Membership, name: str) -> SendingDom
     return domain
 
 
+def set_return_path(*, workspace: Workspace, by: Membership, domain_id: int, name: str) -> None:
+    """Where reports about the domain's letters go; "" for what the operator has set.
+
+    The domain itself or one below it: with another one SPF does not count for DMARC (RFC 7489
+    section 3.1.2). Raises NotAllowed, InvalidInput; Conflict where the domain is gone.
+    """
+    _require_owner(workspace.pk, by)
+    domain = SendingDomain.objects.filter(workspace=workspace, pk=domain_id).first()
+    if domain is None:
+        raise Conflict(_("The domain was removed meanwhile."))
+    wanted = _domain_name(name) if name.strip() else ""
+    if wanted and wanted != domain.name and not wanted.endswith(f".{domain.name}"):
+        raise InvalidInput(
+            _("The return path has to be %(name)s or below it.") % {"name": domain.name}
+        )
+    SendingDomain.objects.filter(pk=domain.pk).update(return_path=wanted)
+
+
 def remove_domain(*, domain: SendingDomain, by: Membership) -> None:
     """Forget the domain and its keys: its letters are no longer signed. Raises NotAllowed."""
     _require_owner(domain.workspace_id, by)

@@ -10,6 +10,7 @@ from apps.campaigns import selectors, tokens
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import soft_bounces
 from apps.mailer.models import Contact, Suppression
+from apps.returns import people
 from apps.returns.models import InboundMessage, Report
 from apps.returns.services import reading, receiving
 from apps.senders.models import SendingPolicy
@@ -264,6 +265,17 @@ def test_reports_outlive_an_erased_contact(delivery: Delivery, contact: Contact)
     come_back(dsn(delivery), return_path(delivery))
     delivery.refresh_from_db()
     assert delivery.status == "failed"
+
+
+def test_erasing_a_person_reaches_the_reports(delivery: Delivery, contact: Contact) -> None:
+    message = come_back(dsn(delivery), return_path(delivery))
+    (event,) = people.timeline(contact, None, 10)
+    assert (event.kind, event.detail) == ("bounce", "550 5.1.1 No such user here")
+    people.erase(contact)
+    message.refresh_from_db()
+    report = Report.objects.get()
+    assert (bytes(message.data), report.recipient, report.text) == (b"", "", "")
+    assert report.kind == "bounce"
 
 
 def test_old_messages_are_forgotten_and_reports_stay(delivery: Delivery) -> None:

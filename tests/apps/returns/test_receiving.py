@@ -35,7 +35,8 @@ def test_a_report_by_mail_fails_its_letter_and_ends_mail(
 
 
 @pytest.mark.parametrize(
-    "local", ["b+00", "b", "news", "b+" + "0" * 58, "x+111", "unsubscribe+ab", "b+é", "b+" + "z" * 40]
+    "local",
+    ["b+00", "b", "news", "b+" + "0" * 58, "x+111", "unsubscribe+ab", "b+é", "b+" + "z" * 40],
 )
 def test_other_mail_is_turned_away(receiver: int, local: str) -> None:
     with smtplib.SMTP("127.0.0.1", receiver, timeout=20) as server:

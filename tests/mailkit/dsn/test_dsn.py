@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ast
+import importlib.util
 import os
 import time
 from pathlib import Path

@@ -12,8 +12,8 @@ from datetime import timedelta
 from django.db import InterfaceError, OperationalError, connection
 from django.utils.translation import gettext_lazy as _
 
-from apps.campaigns.models import Campaign
-from apps.campaigns.services import launch
+from apps.campaigns.models import Campaign, Delivery
+from apps.campaigns.services import launch, soft_bounces
 from apps.campaigns.services.ledger import results
 from apps.campaigns.services.ledger.results import Result
 from apps.campaigns.services.sending.handover import Handover, Outcome, Ready
@@ -79,6 +79,13 @@ def record(
     bounced = [result.contact_id for result in answers if result.fault == "mailbox"]
     if bounced:
         contacts.mark_bounced(campaign.workspace, bounced)
+    soft = [
+        result.contact_id
+        for result in answers
+        if result.status == Delivery.Status.FAILED and result.fault in soft_bounces.FAULTS
+    ]
+    if soft:
+        soft_bounces.review(campaign.workspace, soft)
     return bool(faulty)
 
 
