@@ -10,7 +10,6 @@ from django.views.decorators.http import require_safe
 
 from apps.campaigns import links
 from apps.tracking import beacons
-from apps.tracking.services import recipients
 
 
 @never_cache

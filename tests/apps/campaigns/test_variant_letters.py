@@ -15,12 +15,12 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns import letters, tokens, variants
 from apps.campaigns.models import Campaign, CampaignLink, Delivery, TestSend, Variant
 from apps.campaigns.services import launch, monitoring, testing
-from tests.support.engagement import note_open
 from apps.campaigns.services.sending import batches
 from core.errors import InvalidInput
 from tests.apps.campaigns.letters_out import parsed, send_all
 from tests.apps.campaigns.rows import statuses
 from tests.apps.campaigns.tested import by_variant, contacts_of, make_tested, prepared
+from tests.support.engagement import note_open
 from tests.support.sandbox import Sandbox
 
 State = Campaign.State

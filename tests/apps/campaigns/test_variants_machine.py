@@ -15,7 +15,6 @@ from apps.accounts.models import User, Workspace
 from apps.campaigns import selectors
 from apps.campaigns.models import Campaign, Delivery, Variant
 from apps.campaigns.services import launch, monitoring
-from tests.support.engagement import note_open
 from apps.campaigns.services.experiments import decide
 from apps.campaigns.services.ledger import endings, experiments, results
 from apps.campaigns.services.ledger.results import Result
@@ -24,6 +23,7 @@ from apps.mailer.models import Contact
 from core.errors import Conflict
 from tests.apps.campaigns.rows import PAST, hand_off, let_leases_end
 from tests.apps.campaigns.tested import contacts_of, make_tested, prepared
+from tests.support.engagement import note_open
 
 State = Campaign.State
 Status = Delivery.Status

@@ -11,13 +11,13 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign, Delivery, Variant, WinnerBy
 from apps.campaigns.services import experiments, launch, monitoring
-from tests.support.engagement import note_click, note_open
 from apps.campaigns.services.experiments import decide, decide_due
 from apps.campaigns.services.ledger import experiments as rows
 from core.errors import Conflict, InvalidInput
 from tests.apps.campaigns.rows import statuses
 from tests.apps.campaigns.tested import by_variant, make_tested, prepared
 from tests.support.concurrency import in_thread
+from tests.support.engagement import note_click, note_open
 
 State = Campaign.State
 Status = Delivery.Status
