@@ -262,7 +262,7 @@ def test_without_valkey_pixels_and_links_still_work(
     monkeypatch.setattr(stream, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(stream, "MOST_KEPT", 3)
     port = free_ports(1)[0]
-    runtime = Runtime(0, port, 0, 0, 0, 0, "secret", "x", "x")
+    runtime = Runtime(0, port, 0, 0, 0, 0, 0, "secret", "x", "x")
     with override_settings(REDIS_URL=runtime.redis_url):
         for path in (click_path(linked), open_path(linked), open_path(linked), open_path(linked)):
             assert get(path).status in (200, 302)
