@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import uvloop
@@ -248,11 +249,15 @@ async def _drive(
     for _number in range(connections):
         load.closed.append(loop.create_future())
         client = _Client(load, requests, load.closed[-1])
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
+        await loop.create_connection(partial(_given, client), "127.0.0.1", port)
     await asyncio.sleep(seconds)
     load.over = True
     _closed, left = await asyncio.wait(load.closed, timeout=ANSWER_SECONDS)
     load.failed += len(left)
+
+
+def _given(client: _Client) -> _Client:
+    return client
 
 
 class _Client(asyncio.Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -29,7 +30,7 @@ def publish(campaign_id: int) -> None:
     try:
         with valkey.client().pipeline(transaction=True) as pipeline:
             pipeline.delete(key)
-            pipeline.hset(key, mapping=links)
+            pipeline.hset(key, mapping={str(number): url for number, url in links.items()})
             pipeline.expire(key, KEPT_SECONDS)
             pipeline.execute()
     except redis.RedisError as error:
@@ -69,7 +70,7 @@ def forget() -> None:
 @lru_cache(maxsize=MOST_CAMPAIGNS)
 def _published(campaign_id: int) -> dict[int, str]:
     """Raises LookupError where Valkey has nothing, so that nothing is not what is kept."""
-    stored = valkey.client().hgetall(_key(campaign_id))
+    stored: dict[Any, Any] = valkey.client().hgetall(_key(campaign_id))
     if not stored:
         raise LookupError(campaign_id)
     return {int(number): url.decode() for number, url in stored.items()}

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -116,11 +116,13 @@ def _add(one: Beacon) -> None:
     connection = _connection()
     for last in (False, True):
         try:
-            connection.send_command("XADD", KEY, "*", "event", json.dumps(one))
+            connection.send_command(  # type: ignore[no-untyped-call]
+                "XADD", KEY, "*", "event", json.dumps(one)
+            )
             connection.read_response()
             return
         except (redis.ConnectionError, redis.TimeoutError):
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call]
             if last:
                 raise
 
@@ -141,7 +143,7 @@ def waiting() -> int:
 
 def read(count: int) -> list[tuple[bytes, Beacon | None]]:
     """The oldest entries: (id, beacon), None for what is none. Raises redis.RedisError."""
-    entries = valkey.client().xrange(KEY, count=count)
+    entries: Any = valkey.client().xrange(KEY, count=count)
     return [(entry_id, _decoded(fields.get(b"event", b""))) for entry_id, fields in entries]
 
 
