@@ -165,7 +165,9 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("htmx:afterSettle", drawAll);
 addEventListener("resize", () => charts.forEach((chart) => chart.resize()));
-addEventListener("beforeprint", () => charts.forEach((chart) => chart.resize()));
+for (const moment of ["beforeprint", "afterprint"]) {
+  addEventListener(moment, () => charts.forEach((chart) => chart.resize()));
+}
 new MutationObserver(drawAll).observe(document.documentElement, {
   attributes: true,
   attributeFilter: ["data-bs-theme"],
