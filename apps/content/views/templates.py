@@ -95,7 +95,7 @@ def template_edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
             template=template,
             name=given["name"],
             design=given["design"] if "design" in request.POST else None,
-            html=given["html"],
+            html=given["html"] if "html" in request.POST else None,
         )
     except InvalidInput as error:
         if wants_json:
