@@ -277,6 +277,7 @@ function previewWhileWriting(form) {
     const dark = stage.classList.toggle("is-dark");
     event.currentTarget.classList.toggle("active", dark);
     event.currentTarget.setAttribute("aria-pressed", String(dark));
+    showPreview(form, stage);
   });
 }
 
@@ -308,6 +309,7 @@ function showPreview(form, stage) {
     value.value = form.elements[name].value;
     post.append(value);
   }
+  if (stage.classList.contains("is-dark")) post.append(Object.assign(document.createElement("input"), { name: "dark", value: "1" }));
   document.body.append(post);
   post.submit();
   post.remove();

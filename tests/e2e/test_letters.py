@@ -48,7 +48,7 @@ def test_build_a_letter_by_dragging(page: Page, stack: RunningStack) -> None:
     page.goto(f"{home}templates/new/")
     page.get_by_role("button", name="Begin with Welcome").click()
     page.get_by_role("button", name="Open the builder").click()
-    expect(page.locator("body[data-ready]")).to_be_attached()
+    expect(page.locator("body[data-ready]")).to_be_attached(timeout=30_000)
     letter = page.frame_locator(".gjs-frame")
     drag(page, page.locator(".gjs-block", has_text="Heading"), letter.get_by_text("We are glad"))
     heading = letter.get_by_text("Heading", exact=True)
@@ -58,7 +58,7 @@ def test_build_a_letter_by_dragging(page: Page, stack: RunningStack) -> None:
     page.keyboard.type("Fish & <chips> for ")
     page.locator(".gjs-rte-toolbar select").last.select_option(label="Last name")
     letter.get_by_text("You get this letter").click()
-    expect(page.locator("[data-save-state]")).to_have_text(SAVED)
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED, timeout=20_000)
     page.get_by_role("link", name="Back").click()
 
     design, html = stored(stack, "content_template", "dora-shop")
@@ -87,10 +87,10 @@ def test_rich_text_saves_itself(page: Page, stack: RunningStack) -> None:
     page.keyboard.press("End")
     page.get_by_role("button", name="Insert field").click()
     page.get_by_role("button", name="Unsubscribe link").click()
-    expect(page.locator("[data-save-state]")).to_have_text(SAVED)
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED, timeout=20_000)
     expect(page.frame_locator(".preview-frame").get_by_text("Dear reader")).to_be_visible()
     _design, html = stored(stack, "content_template", "rita-shop")
-    assert "<strong>Dear reader</strong>" in html
+    assert "<strong>Dear reader" in html
     assert '<a href="{{ unsubscribe_url }}">Unsubscribe</a>' in html
     page.reload()
     expect(page.locator(".ql-editor strong")).to_have_text(re.compile("Dear reader"))
@@ -102,16 +102,17 @@ def test_code_with_a_fault_a_picture_and_a_second_tab(page: Page, stack: Running
     page.locator("#id_name").fill("Code")
     page.locator("#id_editor").select_option("mjml")
     page.get_by_role("button", name="Create").click()
-    code = page.locator(".CodeMirror")
-    state = page.locator("[data-save-state]")
+    expect(page.locator(".CodeMirror")).to_be_visible()
     faults = page.context.new_page()  # refusals are logged by the browser as errors
     faults.goto(page.url)
     faults.locator(".CodeMirror").click()
     faults.keyboard.press("Control+Home")
     faults.keyboard.insert_text("<mj-foo>\n")
-    expect(faults.locator("[data-save-state]")).to_have_text(re.compile("Line 1: .*mj-foo"))
+    expect(faults.locator("[data-save-state]")).to_have_text(
+        re.compile("Line 1: .*mj-foo"), timeout=20_000
+    )
     faults.get_by_role("button", name="Undo").click()
-    expect(faults.locator("[data-save-state]")).to_have_text(SAVED)
+    expect(faults.locator("[data-save-state]")).to_have_text(SAVED, timeout=20_000)
 
     # A picture from the library, put where the cursor is.
     faults.get_by_role("button", name="Picture").click()
@@ -123,16 +124,15 @@ def test_code_with_a_fault_a_picture_and_a_second_tab(page: Page, stack: Running
     expect(faults.locator(".CodeMirror")).to_contain_text("<mj-image src=")
     faults.close(run_before_unload=False)
 
-    # This tab still has the version from before.
-    other = page.context.new_page()
-    other.goto(page.url)
-    other.locator("#id_name").fill("Code, the other tab")
-    expect(other.locator("[data-save-state]")).to_have_text(SAVED)
-    other.close()
-    expect(code).to_be_visible()
-    expect(state).to_have_text("")
-    page.locator("#id_name").fill("Mine")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("changed elsewhere")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.locator("#messages")).to_contain_text("The template is saved")
+    # A tab that still has the version from before. Its refusal is logged by the browser too.
+    late = page.context.new_page()
+    late.goto(page.url)
+    page.reload()
+    page.locator("#id_name").fill("Code of the first tab")
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED, timeout=20_000)
+    late.locator("#id_name").fill("Mine")
+    expect(late.locator("[data-save-state]")).to_contain_text("another window", timeout=20_000)
+    late.get_by_role("button", name="Save", exact=True).click()
+    expect(late.get_by_role("alert")).to_contain_text("changed elsewhere")
+    late.get_by_role("button", name="Save", exact=True).click()
+    expect(late.locator("#messages")).to_contain_text("The template is saved")

@@ -126,7 +126,7 @@ def preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
         html = letter.html or format_html("<pre>{}</pre>", letter.text)
     except AppError as error:
         html = format_html("<p>{}</p>", error.message)
-    return letter_document(html)
+    return letter_document(html, dark="dark" in request.POST)
 
 
 @require_http_methods(["GET", "POST"])

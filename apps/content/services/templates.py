@@ -29,16 +29,21 @@ def create_template(
 
 
 def update_template(
-    *, template: Template, name: str | None = None, design: str | None = None, html: str = ""
+    *,
+    template: Template,
+    name: str | None = None,
+    design: str | None = None,
+    html: str | None = None,
 ) -> Template:
-    """Change what is given; `html` counts where it is written by hand.
+    """Change what is given; `html` counts where it is written by hand, `design` elsewhere.
 
     Raises Conflict if it was changed since `template` was read, InvalidInput.
     """
     if name is not None:
         template.name = _name(name)
-    if design is not None or (template.editor == Editor.HTML and html):
-        _fill(template, design or "", html)
+    source = html if template.editor == Editor.HTML else design
+    if source is not None:
+        _fill(template, source, source)
     return _write(template)
 
 

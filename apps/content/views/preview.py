@@ -14,8 +14,14 @@ LETTER_POLICY = (
 DOCTYPE = re.compile(r"\A(?:\s*<!doctype[^>]*>)?", re.IGNORECASE)
 
 
-def letter_document(html: str) -> HttpResponse:
+# A frame cannot be told to prefer dark colours, so their rules are made to hold always.
+DARK = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)", re.IGNORECASE)
+
+
+def letter_document(html: str, *, dark: bool = False) -> HttpResponse:
     """Links open in tabs of their own. Before the doctype the tag would mean quirks mode."""
+    if dark:
+        html = DARK.sub("(min-width: 0)", html)
     response = HttpResponse(DOCTYPE.sub(r'\g<0><base target="_blank">', html, count=1))
     response["Content-Security-Policy"] = LETTER_POLICY
     response["Referrer-Policy"] = "no-referrer"

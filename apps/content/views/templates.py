@@ -95,7 +95,7 @@ def template_edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
             template=template,
             name=given["name"],
             design=given["design"] if "design" in request.POST else None,
-            html=given["html"],
+            html=given["html"] if "html" in request.POST else None,
         )
     except InvalidInput as error:
         if wants_json:
@@ -175,7 +175,7 @@ def template_preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
         html = preview_html(request.workspace, html, contact)
     except AppError as error:
         html = format_html("<p>{}</p>", error.message)
-    return letter_document(html)
+    return letter_document(html, dark="dark" in values)
 
 
 @require_http_methods(["GET", "POST"])

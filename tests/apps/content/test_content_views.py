@@ -191,6 +191,24 @@ def test_preview_is_of_a_contact_and_may_run_nothing(
     assert "script" not in policy
 
 
+def test_html_by_hand_can_be_emptied(client: Client, workspace: Workspace) -> None:
+    template = create_template(workspace=workspace, by=None, name="H", editor="html", html="<p>a")
+    client.post(f"{PAGE}{template.pk}/", saved(template, html=""))
+    template.refresh_from_db()
+    assert template.html == ""
+    client.post(f"{PAGE}{template.pk}/", saved(template, name="Renamed"))
+    template.refresh_from_db()
+    assert template.name == "Renamed"
+
+
+def test_preview_in_dark_mode(client: Client, workspace: Workspace) -> None:
+    html = "<style>@media (Prefers-Color-Scheme:dark) { p { color: red } }</style><p>x</p>"
+    template = create_template(workspace=workspace, by=None, name="D", editor="html", html=html)
+    url = f"{PAGE}{template.pk}/preview/"
+    assert "@media (Prefers" in client.get(url).content.decode()
+    assert "@media (min-width: 0) {" in client.get(url, {"dark": "1"}).content.decode()
+
+
 def test_the_builder_saves_and_only_its_page_has_inline_styles(
     client: Client, template: Template
 ) -> None:
