@@ -59,3 +59,9 @@ def cleanup_smtp_connections() -> None:
 def notify_owners(campaign_id: int, provider: str = "") -> None:
     """Write to a workspace's owners that a campaign stopped by itself, and why."""
     notices.tell_owners(campaign_id, provider)
+
+
+@app.task(name="apps.campaigns.tasks.ask_for_winner")
+def ask_for_winner(campaign_id: int) -> None:
+    """Write to a workspace's owners that it is time to choose the winner of a test."""
+    notices.ask_for_winner(campaign_id)
