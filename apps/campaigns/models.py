@@ -110,6 +110,7 @@ class Campaign(models.Model):
     winner_by = models.CharField(max_length=6, choices=WinnerBy, default=WinnerBy.OPENS)
     winner_after = models.PositiveIntegerField(_("minutes until the winner is chosen"), default=240)
     tested_at = models.DateTimeField(null=True)
+    asked_at = models.DateTimeField(null=True)  # when its owners were asked to choose
     winner = models.PositiveSmallIntegerField(null=True)
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(

@@ -77,3 +77,9 @@ def notify_owners(campaign_id: int, provider: str = "") -> None:
 def look_outside(campaign_id: int) -> None:
     """Ask the links, the pictures and the domain of a draft's letter."""
     outside.look(campaign_id)
+
+
+@app.task(name="apps.campaigns.tasks.ask_for_winner")
+def ask_for_winner(campaign_id: int) -> None:
+    """Write to a workspace's owners that it is time to choose the winner of a test."""
+    notices.ask_for_winner(campaign_id)

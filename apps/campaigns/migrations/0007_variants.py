@@ -76,6 +76,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="campaign",
+            name="asked_at",
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddField(
+            model_name="campaign",
             name="winner",
             field=models.PositiveSmallIntegerField(null=True),
         ),

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User
 from apps.campaigns.experiments import VariantRows, count, counts_by, due_at
 from apps.campaigns.models import Campaign, Variant, WinnerBy
-from apps.campaigns.services import launch
+from apps.campaigns.services import launch, notices
 from apps.campaigns.services.ledger import experiments as rows
 from apps.campaigns.services.ledger import queueing
 from core.errors import Conflict, InvalidInput
@@ -57,16 +57,18 @@ def decide(*, campaign: Campaign, number: int, by: User | None) -> None:
 
 def decide_due() -> int:
     """Look at the tests of all campaigns being sent, and choose the winners whose time has come;
-    how many. A paused campaign is looked at when it goes on."""
+    how many. Where a person chooses, the owners are asked to. A paused campaign is looked at when
+    it goes on."""
     decided = 0
     for campaign in Campaign.objects.filter(state=State.SENDING, test_share__lt=100):
         if campaign.winner is not None:
             rows.release(campaign.pk, SWEEP_SECONDS)
         elif campaign.tested_at is None:
             _note_tested(campaign)
-        elif due_at(campaign) <= timezone.now() and campaign.winner_by != WinnerBy.HAND:
-            if not rows.any_waiting(campaign.pk):
-                continue  # so few recipients that all of them were in the test
+        elif due_at(campaign) <= timezone.now() and rows.any_waiting(campaign.pk):
+            if campaign.winner_by == WinnerBy.HAND:
+                _ask(campaign)
+                continue
             number = _leader(campaign)
             with suppress(Conflict):  # somebody chose in this moment
                 decide(campaign=campaign, number=number, by=None)
@@ -84,6 +86,14 @@ def _note_tested(campaign: Campaign) -> None:
     queued = set(queueing.queued_providers(campaign.pk)) - campaign.paused_providers.keys()
     if not queued and not rows.any_to_begin(campaign.pk):
         Campaign.objects.filter(pk=campaign.pk, tested_at=None).update(tested_at=timezone.now())
+
+
+def _ask(campaign: Campaign) -> None:
+    """Have the owners told, once, that it is time to choose."""
+    with transaction.atomic():
+        unasked = Campaign.objects.filter(pk=campaign.pk, asked_at=None, winner=None)
+        if unasked.update(asked_at=timezone.now()):
+            transaction.on_commit(lambda: notices.ring_choice(campaign.pk))
 
 
 def _leader(campaign: Campaign) -> int:

@@ -1,4 +1,4 @@
-"""Letters to the people of a workspace about a campaign that stopped by itself."""
+"""Letters to the people of a workspace about a campaign that stopped by itself or needs them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def ring(campaign_id: int, provider: str = "") -> None:
     queues.ring(notify_owners, campaign_id, provider)
 
 
+def ring_choice(campaign_id: int) -> None:
+    from apps.campaigns.tasks import ask_for_winner
+
+    queues.ring(ask_for_winner, campaign_id)
+
+
 def tell_owners(campaign_id: int, provider: str = "") -> int:
     """Write to the owners and to whoever made the campaign; to how many.
 
@@ -36,22 +42,27 @@ def tell_owners(campaign_id: int, provider: str = "") -> int:
     stopped = campaign.state in {Campaign.State.PAUSED, Campaign.State.DRAFT} or provider
     if not reason or not stopped:
         return 0
+    label = provider_label(provider) if provider else ""
+    return _write(campaign, "stopped", {"reason": reason, "provider": label})
+
+
+def ask_for_winner(campaign_id: int) -> int:
+    """Write to the same people that it is time to choose a variant, if nobody has; to how many."""
+    campaign = Campaign.objects.select_related("workspace").filter(pk=campaign_id).first()
+    if campaign is None or campaign.winner is not None or campaign.state != Campaign.State.SENDING:
+        return 0
+    return _write(campaign, "choose", {})
+
+
+def _write(campaign: Campaign, letter: str, context: dict[str, object]) -> int:
     people = _people(campaign)
-    context = {
-        "campaign": campaign,
-        "reason": reason,
-        "provider": provider_label(provider) if provider else "",
-        "url": settings.BASE_URL
-        + reverse("campaigns:detail", args=[campaign.workspace.slug, campaign.pk]),
-    }
+    page = reverse("campaigns:detail", args=[campaign.workspace.slug, campaign.pk])
+    context |= {"campaign": campaign, "url": settings.BASE_URL + page}
     for person in people:
         with translation.override(_language(person)):
-            send_mail(
-                " ".join(render_to_string("campaigns/email/stopped_subject.txt", context).split()),
-                render_to_string("campaigns/email/stopped_message.txt", context),
-                None,
-                [person.email],
-            )
+            subject = render_to_string(f"campaigns/email/{letter}_subject.txt", context)
+            body = render_to_string(f"campaigns/email/{letter}_message.txt", context)
+            send_mail(" ".join(subject.split()), body, None, [person.email])
     return len(people)
 
 

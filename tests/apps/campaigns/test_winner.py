@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
+from apps.campaigns import tasks
 from apps.campaigns.models import Campaign, Delivery, Variant, WinnerBy
 from apps.campaigns.services import experiments, launch, monitoring
 from apps.campaigns.services.experiments import decide, decide_due
@@ -138,14 +139,28 @@ def test_a_paused_provider_is_not_waited_for(campaign: Campaign) -> None:
     assert campaign.tested_at is not None
 
 
-def test_by_hand_nothing_is_chosen_by_itself(campaign: Campaign, owner: User) -> None:
+def test_by_hand_nothing_is_chosen_by_itself(
+    campaign: Campaign, owner: User, mailoutbox: list[Any]
+) -> None:
     Campaign.objects.update(winner_by=WinnerBy.HAND)
     accept_all(campaign)
     act(campaign, 2, opens=5)
     let_time_pass(campaign)
     assert decide_due() == 0
     assert winner_of(campaign) is None
+    asked = campaign.asked_at
+    assert asked
+    decide_due()
+    assert winner_of(campaign) is None
+    assert campaign.asked_at == asked
+    tasks.ask_for_winner(campaign.pk)
+    [letter] = mailoutbox
+    assert letter.to == [owner.email]
+    assert "choose the winner" in letter.subject
+    assert f"/campaigns/{campaign.pk}/" in letter.body
     decide(campaign=campaign, number=1, by=owner)
+    tasks.ask_for_winner(campaign.pk)
+    assert len(mailoutbox) == 1
     assert winner_of(campaign) == 1
     assert campaign.decided_by == owner
     assert by_variant(campaign, status=Status.QUEUED) == {1: 20}
