@@ -46,7 +46,9 @@ def test_empty_fields_are_counted_over_those_who_get_it(
     assert codes(campaign) == ["empty_field"]
     (notice,) = preflight.notices(campaign)
     assert (notice.code, notice.level) == ("empty_field", "advisory")
-    assert "“first_name” has no default and is empty for some (recipients: 1)" in str(notice.sentence)
+    assert "“first_name” has no default and is empty for some (recipients: 1)" in str(
+        notice.sentence
+    )
     assert notice.url.endswith(f"/campaigns/{campaign.pk}/edit/")
     campaign.html = campaign.text = campaign.subject = '{{ first_name | default: "you" }}'
     assert not preflight.notices(campaign)
@@ -57,7 +59,9 @@ def test_fields_of_contacts_and_unknown_ones(campaign: Campaign, workspace: Work
     campaign.subject = campaign.text = "News"
     campaign.html = "<p>{{ city }} {{ citty }} {{ postal_address }}</p>"
     found = {one.code: one for one in preflight.notices(campaign)}
-    assert "“city” has no default and is empty for some (recipients: 2)" in str(found["empty_field"].sentence)
+    assert "“city” has no default and is empty for some (recipients: 2)" in str(
+        found["empty_field"].sentence
+    )
     assert found["unknown_fields"].blocking
     assert "citty → city" in str(found["unknown_fields"].sentence)
 
