@@ -234,8 +234,8 @@ LOGGING = {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # It tells of every detector that it tries.
-    "loggers": {"flufl": {"level": "WARNING"}},
+    # They tell of every detector that is tried, and of every command that is received.
+    "loggers": {"flufl": {"level": "WARNING"}, "mail.log": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO")},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

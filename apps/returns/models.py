@@ -145,6 +145,7 @@ class Report(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-id"], name="report_newest"),
+            models.Index(fields=["workspace", "kind", "-id"], name="report_newest_of_kind"),
             models.Index(fields=["campaign_id", "contact_id"], name="report_of_letter"),
             models.Index(fields=["contact_id", "-at"], name="report_of_contact"),
         ]

@@ -19,12 +19,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         loop = asyncio.new_event_loop()
         server = controller(settings.INBOUND_HOST, settings.INBOUND_PORT, loop)
-        server.begin()
+        server.begin()  # type: ignore[no-untyped-call]  # aiosmtpd leaves it without types
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, loop.stop)
         self.stdout.write(f"Receiving on {settings.INBOUND_HOST}:{settings.INBOUND_PORT}")
         try:
             loop.run_forever()
         finally:
-            server.end()
+            server.end()  # type: ignore[no-untyped-call]
             loop.close()
