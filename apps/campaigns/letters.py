@@ -240,12 +240,12 @@ def preview(campaign: Campaign, contact: Contact | None, variant: int = 0) -> Pr
         raise InvalidInput(str(error)) from error
 
 
-def view(campaign: Campaign, contact: Contact) -> str:
+def view(campaign: Campaign, contact: Contact, variant: int) -> str:
     """The letter that a contact got, as a document for a browser: nothing in it is counted.
 
     Raises InvalidInput.
     """
-    letter = compiled(campaign)
+    letter = compiled(campaign, variant)
     values = merge_values(contact, unsubscribe_url(campaign.pk, contact.pk))
     values["postal_address"] = letter.postal_address
     values["view_url"] = f"{settings.BASE_URL}/v/{tokens.sign_view(campaign.pk, contact.pk)}"

@@ -21,7 +21,7 @@ def letter_online(token: str) -> str | None:
     if campaign is None:
         return None
     contact = Contact.objects.filter(pk=contact_id, workspace=campaign.workspace_id).first()
-    sent = Delivery.objects.filter(campaign=campaign_id, contact=contact_id)
-    if contact is None or not sent.exists():
+    sent = Delivery.objects.filter(campaign=campaign_id, contact=contact_id).first()
+    if contact is None or sent is None:
         return None
-    return letters.view(campaign, contact)
+    return letters.view(campaign, contact, sent.variant)

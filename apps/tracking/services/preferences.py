@@ -10,6 +10,7 @@ from django.db import transaction
 from apps.campaigns.services.ledger import endings
 from apps.mailer.models import ContactList
 from apps.mailer.services import contacts
+from apps.tracking.services import events
 from apps.tracking.services.recipients import Recipient
 
 # At most one letter in so many days.
@@ -43,13 +44,13 @@ def choose(
 
 
 def give_reason(*, recipient: Recipient, reason: str, comment: str) -> None:
-    """Note why the person leaves, for the workspace to read."""
-    contacts.give_reason(
-        contact=recipient.contact,
-        campaign_id=recipient.campaign.pk,
-        reason=reason,
-        comment=comment,
-    )
+    """Note why the person leaves, for the workspace to read and for the report to count."""
+    campaign, contact = recipient.campaign, recipient.contact
+    with transaction.atomic():
+        contacts.give_reason(
+            contact=contact, campaign_id=campaign.pk, reason=reason, comment=comment
+        )
+        events.explain(campaign_id=campaign.pk, contact_id=contact.pk, reason=reason)
 
 
 def language_of(recipient: Recipient) -> str:
