@@ -206,10 +206,9 @@ class _Writer:
         timer.join()
 
     def _start(self) -> None:
+        # Not to die with its parent, which is the thread that starts it anew.
         self._process = subprocess.Popen(
-            [sys.executable, "manage.py", "write_events"],
-            cwd=BASE_DIR,
-            preexec_fn=die_with_parent,
+            [sys.executable, "manage.py", "write_events"], cwd=BASE_DIR
         )
 
     def _kill(self) -> None:
