@@ -203,6 +203,15 @@ function keepSaved() {
     document.body.dataset.ready = "";
   });
 
+  // What is just being written belongs to the letter only once its editing has ended.
+  async function saveAll() {
+    await editor.getEditing()?.getView?.()?.disableEditing?.();
+    // The builder tells of a change a moment after it.
+    await new Promise((done) => { setTimeout(done, 300); });
+    await saving;
+    await save();
+  }
+
   function save() {
     clearTimeout(timer);
     saving ??= send().finally(() => { saving = null; });
@@ -223,13 +232,13 @@ function keepSaved() {
     }
   }
 
-  document.querySelector("[data-command=save]").addEventListener("click", save);
+  document.querySelector("[data-command=save]").addEventListener("click", saveAll);
   document.querySelector("[data-command=undo]").addEventListener("click", () => editor.UndoManager.undo());
   for (const link of document.querySelectorAll("[data-back], [data-preview-link]")) {
     link.addEventListener("click", async (event) => {
-      if (!unsaved || stopped) return;
+      if (stopped) return;
       event.preventDefault();
-      await save();
+      await saveAll();
       if (unsaved) return;
       if (link.target) open(link.href, "_blank", "noopener");
       else location.assign(link.href);
