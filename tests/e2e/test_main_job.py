@@ -43,7 +43,7 @@ def test_from_the_file_to_the_inbox(page: Page, stack: RunningStack, tmp_path: P
     page.locator("input[type=file]").set_input_files(file)
     page.get_by_role("button", name=re.compile("Upload")).click()
     expect(page).to_have_url(re.compile(r"/columns/$"))
-    targets = page.locator("thead select[name^=target_]")
+    targets = page.locator("#mapping select[name^=target_]")
     expect(targets).to_have_count(4)
     assert targets.nth(0).input_value() == "email"
     assert targets.nth(1).input_value() == "first_name"
