@@ -10,6 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.cache import cache
 from django.test import Client
+from django.utils import translation
 
 from apps.accounts.models import User, Workspace
 from tests.support import factories
@@ -46,6 +47,12 @@ def _plain_static_files(settings: LazySettings) -> None:
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+
+
+@pytest.fixture(autouse=True)
+def _own_language() -> None:
+    """The last page of the test before may have been in another one."""
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ Level = Literal["quick", "full"]
 VerdictName = Literal["valid", "risky", "invalid", "unknown"]
 Reason = Literal[
     ReplyMeaning,
+    "confirmed",
     "catch_all",
     "catch_all_unknown",
     "role",
@@ -40,6 +41,7 @@ Reason = Literal[
 # Each reason has one verdict.
 REASONS: dict[Reason, VerdictName] = {
     "mailbox_exists": "valid",  # the server accepts it and refuses a made-up one
+    "confirmed": "valid",  # its owner answered a letter; no check of ours gives it
     "catch_all": "risky",  # the server accepts a made-up one too
     "catch_all_unknown": "risky",  # accepted; whether a made-up one is too could not be learnt
     "mailbox_full": "risky",  # it exists, today it takes nothing

@@ -142,7 +142,7 @@ def test_a_report(workspace: Workspace) -> None:
     assert result["failures"] == [
         {"stage": "rcpt", "code": 550, "reply": "No such user", "deliveries": 2}
     ]
-    assert "deliveries: queued 0, " in command("campaign_report", campaign.pk)
+    assert "deliveries: waiting 0, queued 0, " in command("campaign_report", campaign.pk)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,6 +17,7 @@ from apps.campaigns.models import Campaign, CampaignLink, Delivery, TestSend, Va
 from apps.campaigns.services import launch, monitoring, testing
 from apps.campaigns.services.sending import batches
 from core.errors import InvalidInput
+from mailkit.machines import HONEYPOT_LINK
 from tests.apps.campaigns.letters_out import parsed, send_all
 from tests.apps.campaigns.rows import statuses
 from tests.apps.campaigns.tested import by_variant, contacts_of, make_tested, prepared
@@ -34,6 +35,8 @@ def followed(html: str) -> list[tuple[int, str]]:
     for token in CLICK.findall(html):
         read = tokens.read(tokens.Kind.CLICK, token)
         assert read
+        if read[2] == HONEYPOT_LINK:
+            continue
         link = CampaignLink.objects.get(campaign_id=read[0], number=read[2])
         found.append((link.number, link.url))
     return found
