@@ -30,6 +30,7 @@ class Rate:
 # are cautious estimates of ours: nobody publishes figures by reason.
 RATES: dict[str, Rate] = {
     "mailbox_exists": Rate(0.004, 400),
+    "confirmed": Rate(0.004, 400),
     "role": Rate(0.01, 100),
     "catch_all": Rate(0.06, 10),
     "catch_all_unknown": Rate(0.06, 10),
