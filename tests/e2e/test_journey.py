@@ -189,6 +189,8 @@ def test_from_the_list_to_the_report(page: Page, stack: RunningStack, tmp_path: 
     read = "SELECT count(*) FROM returns_inboundmessage WHERE due_at IS NULL AND recipient = %s"
     wait_for(page, lambda: stack.sql(read, bounced.return_path), [(2,)])
     assert campaign.events() == wanted
+    hidden = "kind = 'click' AND link = 0 AND campaign_id = %s"
+    assert stack.sql(f"SELECT machine FROM tracking_event WHERE {hidden}", pk) == [("honeypot",)]
     failed = KINDS["full"] + KINDS["latebounce"]
     # A connection that broke in the middle of a letter may leave open what became of it.
     unknown = campaign.statuses().get("unknown", 0)
