@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.test_main_job import sign_in
+from tests.support.recipients import BROWSER
 from tests.support.stack import RunningStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -85,7 +86,8 @@ def test_resend(page: Page, stack: RunningStack) -> None:
         "WHERE campaign_id = %s RETURNING 1",
         campaign,
     )
-    assert page.request.get(f"/o/{token}.gif").status == 200
+    seen = page.request.get(f"/o/{token}.gif", headers={"User-Agent": BROWSER})
+    assert seen.status == 200
     opened = "SELECT 1 FROM campaigns_delivery WHERE campaign_id = %s AND opened_at IS NOT NULL"
     deadline = time.monotonic() + 60
     while not stack.sql(opened, campaign) and time.monotonic() < deadline:
