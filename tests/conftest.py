@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import LazySettings
 from django.core.cache import cache
@@ -15,6 +16,12 @@ from django.utils import translation
 from apps.accounts.models import User, Workspace
 from tests.support import factories
 from tests.support.stack import RunningStack, running_stack
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
