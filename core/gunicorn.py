@@ -4,7 +4,7 @@ import os
 
 from core.local import runtime
 
-_port = os.environ.get("WEB_PORT") or (
+_port = int(os.environ.get("WEB_PORT") or 0) or (
     8000
     if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")
     else runtime.load().web_port

@@ -37,7 +37,7 @@ if not SECRET_KEY:
     )
 # Encrypts stored passwords; to rotate, put a new key in front and keep the old one behind it.
 ENCRYPTION_KEYS = environment.words("ENCRYPTION_KEYS") or [SECRET_KEY]
-WEB_PORT = environment.number("WEB_PORT", _runtime.web_port if _runtime else 8000)
+WEB_PORT = environment.number("WEB_PORT", 0) or (_runtime.web_port if _runtime else 8000)
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 # Where links in mail lead: unsubscribe pages, password resets.
 BASE_URL = environment.text("BASE_URL", f"http://127.0.0.1:{WEB_PORT}").rstrip("/")
@@ -181,7 +181,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = LOCAL_DIR / "static"
+STATIC_ROOT = runtime.BASE_DIR / ".local" / "static"
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 STATICFILES_DIRS = [BASE_DIR / "static", ("vendor", BASE_DIR / ".local" / "vendor")]
 MEDIA_ROOT = Path(environment.text("MEDIA_ROOT", str(LOCAL_DIR / "media")))
 STORAGES = {

@@ -7,15 +7,14 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-PORT_FIELDS = (
-    *("postgres_port", "valkey_port", "manager_port", "web_port"),
-    *("smtp_port", "dns_port", "inbound_port"),
-)
+SERVER_PORTS = ("postgres_port", "valkey_port", "manager_port")
+PROGRAM_PORTS = ("web_port", "smtp_port", "dns_port", "inbound_port")
+PORT_FIELDS = SERVER_PORTS + PROGRAM_PORTS
 
 
 def local_dir() -> Path:
@@ -67,20 +66,21 @@ def load() -> Runtime:
     return Runtime(**values)
 
 
-def choose_ports() -> Runtime:
-    """Replace each port that something else has taken since; call only while nothing of ours runs.
+def choose_ports(names: Sequence[str] = PORT_FIELDS) -> Runtime:
+    """Replace each port that something else has taken since; call before what listens there runs.
 
-    The web port is WEB_PORT where that is set, else 8000 if it is free.
+    The web port is WEB_PORT where that is set, else 8000 if it is free; 0 stands for any free one.
     """
     runtime = load()
-    wanted_web = int(os.environ.get("WEB_PORT") or 8000)
-    if os.environ.get("WEB_PORT") or is_free(wanted_web):
-        runtime.web_port = wanted_web
-    for name in PORT_FIELDS:
-        if not is_free(getattr(runtime, name)) and not (
-            name == "web_port" and os.environ.get("WEB_PORT")
-        ):
-            setattr(runtime, name, free_ports(1)[0])
+    wanted_web = int(os.environ.get("WEB_PORT") or 0)
+    for name in names:
+        if name == "web_port" and wanted_web:
+            runtime.web_port = wanted_web
+        elif name == "web_port" and "WEB_PORT" not in os.environ and is_free(8000):
+            runtime.web_port = 8000
+        elif not is_free(getattr(runtime, name)):
+            others = {getattr(runtime, other) for other in PORT_FIELDS}
+            setattr(runtime, name, free_ports(1, others)[0])
     _store(runtime)
     return runtime
 
@@ -97,12 +97,14 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, except_for: Iterable[int] = ()) -> list[int]:
     """Loopback ports outside the kernel's ephemeral range, so no outgoing connection takes one."""
+    taken = set(except_for)
     candidates: Iterable[int] = (20_000 + secrets.randbelow(10_000) for _ in range(10_000))
     ports: list[int] = []
     for port in candidates:
-        if port not in ports and is_free(port):
+        if port not in taken and is_free(port):
+            taken.add(port)
             ports.append(port)
         if len(ports) == count:
             return ports

@@ -14,7 +14,7 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -23,6 +23,7 @@ from core.local.runtime import BASE_DIR, Runtime
 
 POOLS = {"import": 2, "email": 4, "campaigns": 2, "default": 1}
 READY_SECONDS = 120
+LOG_LINES_SHOWN = 5
 # In the environment of everything that supervisord runs: tells whose a process is.
 MARK = "VASHSENDER_STACK"
 
@@ -97,7 +98,7 @@ class Stack:
 
     def _start(self, say: Callable[[str], None], only_servers: bool) -> None:
         end_leftovers(self.folder)
-        self.runtime = runtime.choose_ports()
+        self.runtime = runtime.choose_ports(runtime.SERVER_PORTS)
         self.logs.mkdir(exist_ok=True)
         data_servers = self._data_servers(say)
         programs = [] if only_servers else self._programs()
@@ -114,27 +115,27 @@ class Stack:
         manage("migrate", "--verbosity=0")
         if only_servers:
             return
-        self._collect_static_files()
+        # Preparing took a while: look again whether the programs' ports are still free.
+        self.runtime = runtime.choose_ports(runtime.PROGRAM_PORTS)
         say("starting web, workers, beat, writer and sandbox")
         self._started = programs
         for program in programs:
             self._control("startProcess", program.name, False)
-        manage("wait_until_ready", f"--seconds={READY_SECONDS}")
+        try:
+            manage("wait_until_ready", f"--seconds={READY_SECONDS}")
+        except StackError as error:
+            raise StackError(f"{error}\n{self._ends_of_logs()}") from None
 
-    def _collect_static_files(self) -> None:
-        """`collectstatic`, which compresses everything for seconds, where something changed."""
-        stamp = self.folder / "static.stamp"
-        files = [BASE_DIR / "requirements.txt"]
-        for source in (BASE_DIR / "static", BASE_DIR / ".local" / "vendor"):
-            files += sorted(path for path in source.rglob("*") if path.is_file())
-        state = "\n".join(
-            f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files
-        )
-        collected = (self.folder / "static" / "staticfiles.json").exists()
-        if collected and stamp.exists() and stamp.read_text() == state:
-            return
-        manage("collectstatic", "--verbosity=0", "--no-input")
-        stamp.write_text(state)
+    def _ends_of_logs(self) -> str:
+        """What each program that we started is doing, and the last lines that it wrote."""
+        said = []
+        for program in self._started:
+            state = self._control("getProcessInfo", program.name)
+            log = self.logs / f"{program.name}.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            said += [f"{program.name}: {state['description'] or state['statename']}"]
+            said += [f"    {line}" for line in lines[-LOG_LINES_SHOWN:]]
+        return "\n".join(said)
 
     def _data_servers(self, say: Callable[[str], None]) -> list[Program]:
         programs = []
@@ -225,7 +226,7 @@ class Stack:
             )
         return "\n".join(sections)
 
-    def _control(self, method: str, *arguments: object) -> object:
+    def _control(self, method: str, *arguments: object) -> Any:
         url = f"http://app:{self.runtime.password}@127.0.0.1:{self.runtime.manager_port}/RPC2"
         with xmlrpc.client.ServerProxy(url) as manager:
             return getattr(manager.supervisor, method)(*arguments)
