@@ -29,8 +29,8 @@ def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future
 
 
 def wait_until_blocked() -> None:
-    """Until another connection of this database waits for a lock. Times out after ten seconds."""
-    deadline = time.monotonic() + 10
+    """Until another connection of this database waits for a lock. Times out after a minute."""
+    deadline = time.monotonic() + 60
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute(
