@@ -274,9 +274,7 @@ def audience(
     )
     statement = "SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
     counts = dict(
-        _ask(
-            statement, workspace, targets, verdicts, not_opened, left_out_reasons, seconds=seconds
-        )
+        _ask(statement, workspace, targets, verdicts, not_opened, left_out_reasons, seconds=seconds)
     )
     verdict_reasons = (*Verdict.values, "unverified", "reasons")
     reasons = ("unsubscribed", "suppressed", "excluded", *verdict_reasons, "opened")

@@ -169,9 +169,7 @@ def _counted(
         return {"slow": True}
 
 
-def _count_shown(
-    request: WorkspaceRequest, template: str, context: dict[str, Any]
-) -> HttpResponse:
+def _count_shown(request: WorkspaceRequest, template: str, context: dict[str, Any]) -> HttpResponse:
     answer = render(request, template, context)
     if context.get("busy"):
         answer["HX-Trigger"] = "count-again"  # the page asks again in a second
