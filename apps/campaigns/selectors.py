@@ -226,9 +226,11 @@ def _ask(
     verdicts: Iterable[str],
     not_opened: Campaign | None,
     left_out_reasons: Iterable[str],
+    *,
+    seconds: float | None = None,
     **values: Any,
 ) -> list[Any]:
-    """The rows of a statement over `{reasons}`."""
+    """The rows of a statement over `{reasons}`. Raises QueryTooSlow after so many seconds."""
     taken = targets.taken(workspace)
     params = taken.params | {
         "workspace": workspace.pk,
@@ -242,7 +244,7 @@ def _ask(
         excluded, left_out = _EXCLUDED, _LEFT_OUT.format(ids=ids.sql)
         params |= ids.params
     reasons = _REASONS.format(excluded=excluded, left_out=left_out, taken=taken.sql)
-    with connection.cursor() if targets.simple else limited() as cursor:
+    with limited(seconds, hashed=not targets.simple) as cursor:
         cursor.execute(statement.format(reasons=reasons), params | values)
         return list(cursor.fetchall())
 
@@ -257,19 +259,23 @@ def audience(
     excluded_list_ids: Iterable[int] = (),
     excluded_segments: Iterable[Segment] = (),
     left_out_reasons: Iterable[str] = (),
+    seconds: float | None = None,
 ) -> Audience:
     """Whom the ledger's snapshot would take, by the same conditions, and whom it would leave.
 
     Reasons, the first that holds: unsubscribed (and bounced, complained), suppressed, excluded
     (in a list or segment that is left out), the verdicts that are not included (`unverified`
     stands for none), `reasons` (what verification found about them is left out), and for a resend
-    `opened`: those who were not sent the earlier campaign or have opened it.
+    `opened`: those who were not sent the earlier campaign or have opened it. Raises QueryTooSlow
+    after so many seconds.
     """
     targets = Targets(
         tuple(list_ids), tuple(segments), tuple(excluded_list_ids), tuple(excluded_segments)
     )
     statement = "SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
-    counts = dict(_ask(statement, workspace, targets, verdicts, not_opened, left_out_reasons))
+    counts = dict(
+        _ask(statement, workspace, targets, verdicts, not_opened, left_out_reasons, seconds=seconds)
+    )
     verdict_reasons = (*Verdict.values, "unverified", "reasons")
     reasons = ("unsubscribed", "suppressed", "excluded", *verdict_reasons, "opened")
     return Audience(

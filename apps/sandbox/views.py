@@ -19,11 +19,12 @@ from apps.sandbox.world import BEHAVIOURS, ROOT
 
 SHOWN_SOURCE = 200_000  # octets
 
-# The letter comes from outside: it may run nothing, fetch nothing but our own open pixel, and post
-# nowhere. Its links open in tabs of their own.
+# The letter comes from outside: it may run nothing, fetch nothing but our own pictures, and post
+# nowhere. The open pixel is none of them: looking here is no open. Its links open in tabs of their
+# own.
 LETTER_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
-    f"img-src data: {settings.BASE_URL}/o/; "
+    f"img-src data: {settings.BASE_URL}/m/; "
     "style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'self'"
 )
 

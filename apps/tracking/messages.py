@@ -7,6 +7,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.campaigns.messages import fault_label
+from apps.mailer.models import LeavingReason
 
 LABELS: dict[str, dict[str, Promise]] = {
     "device": {"desktop": _("Computer"), "phone": _("Phone"), "tablet": _("Tablet")},
@@ -18,13 +19,7 @@ LABELS: dict[str, dict[str, Promise]] = {
         "burst": _("All links in a moment"),
         "honeypot": _("A link that people do not see"),
     },
-    "unsubscribe": {
-        "too_many": _("Too many letters"),
-        "not_relevant": _("Not interesting any more"),
-        "never_asked": _("I never asked for them"),
-        "other": _("Something else"),
-        "": _("No reason given"),
-    },
+    "unsubscribe": dict(LeavingReason.Reason.choices) | {"": _("No reason given")},
     "variant": {"0": _("Without a variant")},
 }
 

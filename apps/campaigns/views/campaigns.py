@@ -21,6 +21,8 @@ from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import campaigns as drafts
 from apps.campaigns.targets import Targets
 from apps.mailer.models import ContactList
+from apps.mailer.segments import turns
+from apps.mailer.segments.counting import COUNT_SECONDS, QueryTooSlow
 from apps.senders.selectors import has_relay
 from core.errors import Conflict, InvalidInput
 
@@ -130,17 +132,48 @@ def audience(request: WorkspaceRequest) -> HttpResponse:
             tuple(one.pk for one in chosen["excluded_lists"]),
             tuple(chosen["excluded_segments"]),
         )
+        # Of one campaign's editor, not of one tab: whoever writes in two has the newer count.
+        editor = f"{request.user.pk}:audience:{request.GET.get('editor', '')[:40]}"
         try:
-            context |= audience_of(
-                request,
-                targets,
-                chosen["include_verdicts"],
-                chosen["not_opened"],
-                chosen["left_out_reasons"],
+            with turns.latest_of(editor):
+                context |= _counted(
+                    request,
+                    targets,
+                    chosen["include_verdicts"],
+                    chosen["not_opened"],
+                    chosen["left_out_reasons"],
+                )
+        except turns.Superseded:
+            return HttpResponse(status=204)
+    return _count_shown(request, "campaigns/_audience.html", context)
+
+
+def _counted(
+    request: WorkspaceRequest,
+    targets: Targets,
+    verdicts: list[str],
+    not_opened: Campaign | None,
+    left_out_reasons: list[str],
+) -> dict[str, Any]:
+    """audience_of within the limits of counts, or why there is none."""
+    try:
+        with turns.slot():
+            return audience_of(
+                request, targets, verdicts, not_opened, left_out_reasons, seconds=COUNT_SECONDS
             )
-        except InvalidInput as error:
-            context["outdated"] = error.message
-    return render(request, "campaigns/_audience.html", context)
+    except InvalidInput as error:
+        return {"outdated": error.message}
+    except turns.Busy:
+        return {"busy": True}
+    except QueryTooSlow:
+        return {"slow": True}
+
+
+def _count_shown(request: WorkspaceRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    answer = render(request, template, context)
+    if context.get("busy"):
+        answer["HX-Trigger"] = "count-again"  # the page asks again in a second
+    return answer
 
 
 def audience_of(
@@ -149,8 +182,12 @@ def audience_of(
     verdicts: list[str],
     not_opened: Campaign | None,
     left_out_reasons: list[str],
+    seconds: float | None = None,
 ) -> dict[str, Any]:
-    """The audience, and (reason, count, address of the rows) of those left out."""
+    """The audience, and (reason, count, address of the rows) of those left out.
+
+    Raises InvalidInput, and QueryTooSlow after so many seconds.
+    """
     found = selectors.audience(
         request.workspace,
         list_ids=targets.list_ids,
@@ -160,6 +197,7 @@ def audience_of(
         verdicts=verdicts,
         not_opened=not_opened,
         left_out_reasons=left_out_reasons,
+        seconds=seconds,
     )
     slug = request.workspace.slug
     left_out = [
@@ -193,19 +231,15 @@ def progress(request: WorkspaceRequest, pk: int) -> HttpResponse:
 def left_out(request: WorkspaceRequest, pk: int) -> HttpResponse:
     """Who of the campaign's targets would not get it today, loaded after the page: it counts."""
     campaign = campaign_or_404(request, pk)
-    context: dict[str, Any] = {}
-    try:
-        found = audience_of(
-            request,
-            Targets.of(campaign),
-            campaign.include_verdicts,
-            campaign.not_opened,
-            campaign.left_out_reasons,
-        )
-        context["left_out"] = found["left_out"]
-    except InvalidInput as error:
-        context["outdated"] = error.message
-    return render(request, "campaigns/_left_out.html", context)
+    context = _counted(
+        request,
+        Targets.of(campaign),
+        campaign.include_verdicts,
+        campaign.not_opened,
+        campaign.left_out_reasons,
+    )
+    context.pop("audience", None)
+    return _count_shown(request, "campaigns/_left_out.html", context)
 
 
 def _report(request: WorkspaceRequest, campaign: Campaign) -> dict[str, Any]:

@@ -35,13 +35,16 @@ class Count:
 
 
 @contextmanager
-def limited(seconds: float | None = None) -> Iterator[CursorWrapper]:
+def limited(seconds: float | None = None, *, hashed: bool = True) -> Iterator[CursorWrapper]:
     """A cursor for a segment's query, in a transaction. QueryTooSlow where the time runs out.
 
     The ledger has no statistics of its keys: the planner takes the sets made of it for small and
-    would look up each of their contacts by its key. Without nested loops it hashes them.
+    would look up each of their contacts by its key. Without nested loops it hashes them. Not
+    `hashed`: a query in which no segment is.
     """
-    wanted = {"work_mem": MEMORY, "enable_nestloop": "off", "enable_mergejoin": "off"}
+    wanted = {"work_mem": MEMORY}
+    if hashed:
+        wanted |= {"enable_nestloop": "off", "enable_mergejoin": "off"}
     if seconds is not None:
         wanted["statement_timeout"] = str(round(seconds * 1000))
     try:
@@ -71,7 +74,10 @@ def count(rules: Group, scope: Scope, seconds: float = COUNT_SECONDS) -> Count:
     try:
         return Count(_number(compiled(rules, scope), seconds))
     except QueryTooSlow:
-        pass
+        return _estimated(rules, scope)
+
+
+def _estimated(rules: Group, scope: Scope) -> Count:
     try:
         number = estimate(rules, scope)
     except QueryTooSlow:

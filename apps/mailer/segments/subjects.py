@@ -103,12 +103,12 @@ def _whole(argument: Argument, text: str) -> int:
 
 
 def _date(_argument: Argument, text: str) -> str:
+    if len(text) != len("2026-01-31"):
+        raise InvalidInput(_("give a date."))
     try:
-        if len(text) == len("2026-01-31"):
-            return date.fromisoformat(text).isoformat()
-    except ValueError:
-        pass
-    raise InvalidInput(_("give a date."))
+        return date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise InvalidInput(_("give a date.")) from error
 
 
 _CLEAN: dict[str, Callable[[Argument, str], Any]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from apps.mailer.models import BulkJob, Contact, ContactField, ListMember, Suppr
 from apps.mailer.services import bulk, export_files
 from mailkit.imports.rows import field_key
 
+logger = logging.getLogger(__name__)
+
 FOLDER = "jobs/exports"
 NOTHING_DONE = {"checkpoint": 0, "done": 0, "changed": 0, "position": 0}
 # The key that the next chunk begins behind, how many rows were looked at, and those to write.
@@ -31,34 +34,44 @@ Chunk = tuple[int, int, list[dict[str, Any]]]
 def write_some(job: BulkJob) -> bool:
     """Write rows behind the checkpoint for bulk.SLICE_SECONDS; with the last ones, the file.
 
-    Whether that was all. Raises LeaseLost.
+    Whether that was all. Raises LeaseLost, and Failed where the disk takes no more.
     """
-    until = time.monotonic() + bulk.SLICE_SECONDS
-    kind = job.arguments.get("format", "csv")
     try:
-        with _spool(job) as spool:
-            columns = _columns(job)
-            keys = [key for key, _header in columns]
-            for last, looked_at, rows in _chunks(job):
-                text = export_files.text_of(kind, rows, keys, job.changed)
-                spool.write(gzip.compress(text, 1))
-                spool.flush()
-                os.fsync(spool.fileno())
-                bulk.advance(
-                    job,
-                    checkpoint=last,
-                    done=looked_at,
-                    changed=len(rows),
-                    position=spool.tell(),
-                )
-                if time.monotonic() > until:
-                    return False
-            _finish(job, kind, spool, [header for _key, header in columns])
+        over = _write_some(job)
     except bulk.LeaseLost:
         if not BulkJob.objects.filter(pk=job.pk, state__in=bulk.IN_MOTION).exists():
             clear(job.pk)
         raise
-    _spool_path(job.pk).unlink(missing_ok=True)
+    except OSError as error:
+        logger.exception("export %s cannot be written", job.pk)
+        clear(job.pk)
+        raise bulk.Failed("not_written") from error
+    if over:
+        _spool_path(job.pk).unlink(missing_ok=True)
+    return over
+
+
+def _write_some(job: BulkJob) -> bool:
+    until = time.monotonic() + bulk.SLICE_SECONDS
+    kind = job.arguments.get("format", "csv")
+    with _spool(job) as spool:
+        columns = _columns(job)
+        keys = [key for key, _header in columns]
+        for last, looked_at, rows in _chunks(job):
+            text = export_files.text_of(kind, rows, keys, job.changed)
+            spool.write(gzip.compress(text, 1))
+            spool.flush()
+            os.fsync(spool.fileno())
+            bulk.advance(
+                job,
+                checkpoint=last,
+                done=looked_at,
+                changed=len(rows),
+                position=spool.tell(),
+            )
+            if time.monotonic() > until:
+                return False
+        _finish(job, kind, spool, [header for _key, header in columns])
     return True
 
 

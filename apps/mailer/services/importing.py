@@ -263,10 +263,11 @@ class ThreadedWriter(Writer):
         super().__init__(job, checks, targets, index)
         self._thread = ThreadPoolExecutor(1, f"writer {index} of import {job.pk}")
         self._waiting: deque[Future[None]] = deque()
+        self._failed = False
 
     def write(self, share: Share, until: int) -> None:
         self._settle(WAITING_SHARES)
-        self._waiting.append(self._thread.submit(super().write, share, until))
+        self._waiting.append(self._thread.submit(self._write_in_turn, share, until))
 
     def wait(self) -> None:
         self._settle(0)
@@ -276,6 +277,14 @@ class ThreadedWriter(Writer):
             one.cancel()
         self._thread.submit(lambda: connection.close())  # the thread's own connection
         self._thread.shutdown()
+
+    def _write_in_turn(self, share: Share, until: int) -> None:
+        """Nothing after a share that failed: its position would cover that one's rows."""
+        if self._failed:
+            return
+        self._failed = True
+        super().write(share, until)
+        self._failed = False
 
     def _settle(self, most: int) -> None:
         while len(self._waiting) > most:

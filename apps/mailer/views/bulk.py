@@ -125,6 +125,11 @@ def _fault(shown: BulkJob) -> str:
         return ""
     if shown.error_code == "list_gone":
         return gettext("The list has been deleted meanwhile.")
+    if shown.error_code == "not_written":
+        return gettext(
+            "The server could not write the file: its disk may be full. Once whoever runs the "
+            "server has made room, export again."
+        )
     return selectors.file_fault_text(shown.error_code, None, "")
 
 

@@ -78,9 +78,8 @@ def apply(said: Said, message: InboundMessage) -> Campaign | None:
     if row is None:
         return None
     if said.unsubscribes:
-        if campaign and contact:
-            recipients.unsubscribe(recipient=Recipient(campaign, contact))
-            _effect(row, Effect.SUPPRESSED)
+        if contact:
+            _unsubscribe(row, campaign, contact)
         return None
     if said.report.kind == "complaint":
         return _complaint(row, campaign, contact)
@@ -146,6 +145,15 @@ def _ends_mail(report: dsn.Report, contact: Contact) -> bool:
     if report.hard or report.fault in soft_bounces.FAULTS:
         return bool(soft_bounces.review(contact.workspace, [contact.pk]))
     return False
+
+
+def _unsubscribe(row: Report, campaign: Campaign | None, contact: Contact) -> None:
+    if campaign:
+        recipients.unsubscribe(recipient=Recipient(campaign, contact))
+    else:
+        contacts.unsubscribe(contact=contact, source=f"report {row.pk}")
+        endings.suppress_waiting(contact.workspace_id, contact.email)
+    _effect(row, Effect.SUPPRESSED)
 
 
 def _complaint(row: Report, campaign: Campaign | None, contact: Contact | None) -> Campaign | None:

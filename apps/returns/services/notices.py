@@ -114,11 +114,21 @@ def _certificate(url: str) -> bytes:
     return certificate
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is a fault: nobody has checked where it leads."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        return None
+
+
+opener = urllib.request.build_opener(NoRedirects)
+
+
 def _fetch(url: str) -> bytes:
     """Of Amazon over https alone: whoever sends a notice writes the address."""
     if not signatures.is_amazon_url(url):
         raise ValueError("not an address of Amazon")
-    with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as answer:
+    with opener.open(url, timeout=FETCH_SECONDS) as answer:
         return bytes(answer.read(64 * 1024))
 
 

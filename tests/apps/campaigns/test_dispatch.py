@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import redis
 from django.conf import LazySettings, settings
+from django.db import OperationalError
 from django.utils import timezone
 
 from apps.campaigns import selectors, tasks
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch
 from apps.campaigns.services.ledger import queueing
+from apps.campaigns.services.ledger.claims import Claimed
 from apps.campaigns.services.sending import batches, slices
+from apps.campaigns.services.sending.groups import Group
 from apps.mailer.models import Contact
 from apps.senders.models import ProviderLimit, Relay, SendingPolicy
 from apps.senders.services import limits
@@ -161,6 +164,25 @@ def test_a_retry_by_hand_heeds_the_limit(campaign: Campaign, sandbox: Sandbox, s
     batches.send_one(campaign.pk, late.pk)
     assert statuses(campaign) == {"sent": 2, "queued": 1}
     assert Delivery.objects.get(contact=late).attempts == 0
+
+
+def test_a_claim_that_fails_gives_the_limits_back(
+    campaign: Campaign, sandbox: Sandbox, short: None
+) -> None:
+    limit(campaign, "gmail", per_hour=2)
+    queue_many(campaign, 2, "g", provider="gmail")
+    turn = slices.Slice(campaign)
+    assert turn._find_way()
+    group = turn._group("gmail", 2)
+    assert isinstance(group, Group)
+
+    def gone() -> list[Claimed]:
+        raise OperationalError("the connection is lost")
+
+    with pytest.raises(OperationalError):
+        turn._send(group, gone)
+    send_all(campaign)
+    assert statuses(campaign) == {"sent": 2}
 
 
 def test_without_redis_only_what_has_a_limit_waits(

@@ -91,3 +91,18 @@ def test_a_retry_in_a_paused_campaign_waits_for_its_end(
     batches.send_one(campaign.pk, contact.pk)
     assert statuses(campaign) == {"queued": 1}
     assert sandbox.messages == []
+
+
+def test_a_retry_to_a_paused_provider_waits_for_it(workspace: Workspace, sandbox: Sandbox) -> None:
+    campaign = make_campaign(workspace, state=State.SENDING, paused_providers=["gmail"])
+    contact, other = queue(
+        campaign, "anna@inbox.sandbox.test", "boris@inbox.sandbox.test", status=Status.FAILED
+    )
+    campaign.deliveries.filter(contact=contact.pk).update(provider="gmail")
+    for one in (contact, other):
+        retry_delivery(campaign=campaign, contact_id=one.pk)
+        batches.send_one(campaign.pk, one.pk)
+    assert statuses(campaign) == {"queued": 1, "sent": 1}
+    Campaign.objects.update(paused_providers=[])
+    batches.send_one(campaign.pk, contact.pk)
+    assert statuses(campaign) == {"sent": 2}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,9 +17,10 @@ import openpyxl
 import pytest
 from django.core.files.storage import default_storage
 from django.db import connections
+from django.test import Client
 from django.utils import timezone
 
-from apps.accounts.models import Workspace
+from apps.accounts.models import User, Workspace
 from apps.mailer.models import BulkJob, Contact, ContactField, Suppression
 from apps.mailer.services import bulk, contacts_erasure, export, export_files
 from tests.support import factories
@@ -173,6 +175,37 @@ def half(workspace: Workspace, expected: list[str], monkeypatch: pytest.MonkeyPa
     job.refresh_from_db()
     assert (job.state, job.done) == ("queued", 2)
     return job
+
+
+@pytest.mark.parametrize("room", [100, 300], ids=["for no chunk", "for some chunks"])
+@pytest.mark.django_db(transaction=True)
+def test_a_disk_without_room_ends_it_with_a_reason(
+    workspace: Workspace,
+    owner: User,
+    client_of: Callable[[User], Client],
+    expected: list[str],
+    room: int,
+) -> None:
+    job = started(workspace, "csv")
+    connections.close_all()
+    child = os.fork()
+    if not child:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+            bulk.run_job(job.pk)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.lease_until) == ("failed", "not_written", None)
+    assert spools() == []
+    page = client_of(owner).get(f"/w/{workspace.slug}/audience/jobs/{job.pk}/")
+    assert "its disk may be full" in page.content.decode()
+    # Once there is room it can be asked for again.
+    again = started(workspace, "csv")
+    bulk.run_job(again.pk)
+    again.refresh_from_db()
+    assert names_in(again) == expected
 
 
 def spools() -> list[Path]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -13,7 +15,7 @@ from zlib import crc32
 import pytest
 import redis
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from apps.mailer.models import (
     ListMember,
     Verification,
 )
-from apps.mailer.services import importing, imports
+from apps.mailer.services import importing, importing_chunks, imports
 from apps.mailer.services.importing_chunks import WRITERS
 from core.errors import Conflict
 from tests.apps.mailer.helpers import (
@@ -382,3 +384,39 @@ def test_only_what_was_started_and_is_over_can_be_retried(workspace: Workspace) 
     for action in (imports.retry_import, imports.cancel_import):
         with pytest.raises(Conflict):
             action(job=finished)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_share_that_failed_its_writer_writes_no_other(
+    workspace: Workspace, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next share waits in the thread already while the database hangs up on the first."""
+    job = queued(workspace, csv_of(f"p{number}@example.com" for number in range(40)))
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(importing_chunks, "BLOCK_ROWS", 10)
+    real, tries = importing.Writer._write, count(1)
+    hand_in, handed_in = importing.ThreadedWriter.write, count(1)
+    second_waits = threading.Event()
+
+    def hand_in_and_tell(*arguments: Any) -> None:
+        hand_in(*arguments)
+        if next(handed_in) == 2 * WRITERS:
+            second_waits.set()
+
+    def hung_up_on(writer: importing.Writer, *arguments: Any) -> Any:
+        if writer._index == 0 and next(tries) == 1:
+            assert second_waits.wait(30)
+            raise OperationalError("server closed the connection unexpectedly")
+        return real(writer, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing.ThreadedWriter, "write", hand_in_and_tell)
+        patch.setattr(importing.Writer, "_write", hung_up_on)
+        with pytest.raises(OperationalError):
+            importing.run_import(job.pk)
+    job.refresh_from_db()
+    assert job.written_up_to[0] == 0
+    expire_lease(job)
+    importing.run_import(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.created) == (Import.State.FINISHED, 40)

@@ -12,7 +12,8 @@ from apps.returns.models import InboundMessage, Mailbox, Report
 from apps.returns.services import mailboxes, reading, receiving
 from core import secrets
 from tests.apps.returns.mail import complaint, dsn, plain
-from tests.support.mail_stores import MailStore, make_certificate
+from tests.support.certificates import write_pair
+from tests.support.mail_stores import MailStore
 
 pytestmark = pytest.mark.django_db
 PROTOCOLS = pytest.mark.parametrize("protocol", ["imap", "pop3"])
@@ -22,7 +23,7 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["imap", "pop3"])
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Path:
     """Trusted, as one of a public authority would be."""
     settings.PRIVATE_RELAYS = True
-    path = make_certificate(tmp_path)
+    path = write_pair(tmp_path / "localhost.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     return path
 

@@ -4,63 +4,23 @@ import base64
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
-from django.core.cache import cache
 from django.test import Client
 
 from apps.accounts.models import Workspace
-from apps.campaigns import letters
-from apps.campaigns.models import Delivery
+from apps.campaigns.models import Campaign, Delivery
 from apps.mailer.models import Contact
-from apps.returns.models import InboundMessage, Report, Webhook
-from apps.returns.services import notices, reading
+from apps.returns.models import Report, Webhook
 from apps.tracking.models import Event
-from core import secrets
-from tests.apps.returns.mail import return_path
+from tests.apps.returns.hooks import hook, message_id, post, state
+from tests.support.factories import make_contact, make_delivery, make_user, make_workspace
 
 pytestmark = pytest.mark.django_db
-CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
-
-
-def hook(workspace: Workspace, provider: str, secret: str = "") -> Webhook:
-    return Webhook.objects.create(
-        workspace=workspace,
-        provider=provider,
-        key=f"key-of-{provider}",
-        secret_encrypted=secrets.encrypt(secret),
-    )
-
-
-def post(client: Client, provider: str, body: Any, **headers: str) -> int:
-    """The status of the answer; what was stored is read."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = client.post(
-        f"/hooks/{provider}/key-of-{provider}/",
-        data,
-        content_type="application/json",
-        headers=headers,
-    )
-    for message in InboundMessage.objects.exclude(due_at=None):
-        reading.read(message.pk)
-    return answer.status_code
-
-
-def message_id(row: Delivery) -> str:
-    return letters.message_id_of(row.campaign_id, row.contact_id, "news@shop.test")
-
-
-def state(delivery: Delivery) -> tuple[str, str, str]:
-    delivery.refresh_from_db()
-    contact = Contact.objects.get(pk=delivery.contact_id)
-    return delivery.status, delivery.fault, contact.status
 
 
 # Mailgun.
@@ -187,6 +147,19 @@ def test_postmark_names_no_message_of_ours(
     assert Report.objects.get().campaign_id == delivery.campaign_id
 
 
+def test_a_no_counts_though_nobody_knows_the_letter(
+    client: Client, workspace: Workspace, campaign: Campaign
+) -> None:
+    hook(workspace, "brevo")
+    Campaign.objects.filter(pk=campaign.pk).update(state=Campaign.State.SENDING, launched_at=None)
+    contact = make_contact(workspace, "old@example.net")
+    waiting = make_delivery(campaign, contact)
+    event = {"event": "unsubscribed", "email": "old@example.net", "message-id": "<of@another>"}
+    assert post(client, "brevo", event) == 200
+    assert state(waiting) == ("suppressed", "", "unsubscribed")
+    assert Report.objects.get().effect == Report.Effect.SUPPRESSED
+
+
 def test_somebody_whom_nothing_was_sent_lately(client: Client, workspace: Workspace) -> None:
     hook(workspace, "postmark")
     contact = Contact.objects.create(workspace=workspace, email="old@example.net")
@@ -225,120 +198,6 @@ def test_unisender(client: Client, workspace: Workspace, delivery: Delivery) -> 
     assert state(delivery) == ("failed", "mailbox", "bounced")
 
 
-# Amazon.
-
-
-@pytest.fixture
-def amazon() -> rsa.RSAPrivateKey:
-    """A key whose certificate has been fetched before."""
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    cache.set(notices.certificate_key(CERTIFICATE_URL), certificate.public_bytes(Encoding.PEM))
-    return key
-
-
-def sns(key: rsa.RSAPrivateKey, event: dict[str, Any], **fields: str) -> dict[str, str]:
-    notice = {
-        "Type": "Notification",
-        "MessageId": "m1",
-        "TopicArn": "arn:aws:sns:eu-west-1:1:reports",
-        "Message": json.dumps(event),
-        "Timestamp": "2026-11-02T10:00:00.000Z",
-        "SignatureVersion": "2",
-        "SigningCertURL": CERTIFICATE_URL,
-    } | fields
-    names = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
-    signed = "".join(f"{name}\n{notice[name]}\n" for name in names if name in notice)
-    digest = hashes.SHA256() if notice["SignatureVersion"] == "2" else hashes.SHA1()
-    signature = key.sign(signed.encode(), padding.PKCS1v15(), digest)
-    return notice | {"Signature": base64.b64encode(signature).decode()}
-
-
-def ses(row: Delivery) -> dict[str, Any]:
-    return {
-        "notificationType": "Bounce",
-        "bounce": {
-            "feedbackId": "f1",
-            "bounceType": "Permanent",
-            "bounceSubType": "General",
-            "bouncedRecipients": [
-                {
-                    "emailAddress": row.email,
-                    "status": "5.1.1",
-                    "diagnosticCode": "smtp; 550 5.1.1 user unknown",
-                }
-            ],
-        },
-        "mail": {"source": return_path(row), "messageId": "amazon's own"},
-    }
-
-
-@pytest.mark.parametrize("version", ["1", "2"])
-def test_amazon(
-    client: Client,
-    workspace: Workspace,
-    delivery: Delivery,
-    amazon: rsa.RSAPrivateKey,
-    version: str,
-) -> None:
-    hook(workspace, "ses")
-    assert post(client, "ses", sns(amazon, ses(delivery), SignatureVersion=version)) == 200
-    assert state(delivery) == ("failed", "mailbox", "bounced")
-
-
-def test_a_forged_notice_of_amazon_does_nothing(
-    client: Client, workspace: Workspace, delivery: Delivery, amazon: rsa.RSAPrivateKey
-) -> None:
-    hook(workspace, "ses")
-    forger = rsa.generate_private_key(65537, 2048)
-    assert post(client, "ses", sns(forger, ses(delivery))) == 200
-    changed = sns(amazon, {}) | {"Message": json.dumps(ses(delivery))}
-    assert post(client, "ses", changed) == 200
-    assert state(delivery) == ("sent", "", "subscribed")
-    assert set(InboundMessage.objects.values_list("kind", flat=True)) == {"forged"}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"SigningCertURL": "http://sns.eu-west-1.amazonaws.com/a.pem"},
-        {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com.evil.test/a.pem"},
-        {"SigningCertURL": "https://evil.test/sns.eu-west-1.amazonaws.com/a.pem"},
-        {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com@evil.test/a.pem"},
-        {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com:8443/a.pem"},
-        {"SigningCertURL": "https://bucket.s3.amazonaws.com/a.pem"},
-        {"SigningCertURL": "https://[::1/a.pem"},
-        {"Type": "Other"},
-        {
-            "Type": "SubscriptionConfirmation",
-            "Token": "t",
-            "SubscribeURL": "https://evil.test/?Action=ConfirmSubscription",
-        },
-    ],
-)
-def test_amazon_at_another_address(
-    client: Client,
-    workspace: Workspace,
-    delivery: Delivery,
-    amazon: rsa.RSAPrivateKey,
-    fields: dict[str, str],
-) -> None:
-    hook(workspace, "ses")
-    assert post(client, "ses", sns(amazon, ses(delivery), **fields)) == 403
-    assert not InboundMessage.objects.exists()
-
-
 # All of them.
 
 
@@ -364,8 +223,6 @@ def test_nonsense_is_no_error(
 
 
 def test_a_letter_of_another_workspace_is_left_alone(client: Client, delivery: Delivery) -> None:
-    from tests.support.factories import make_user, make_workspace
-
     hook(make_workspace(make_user()), "brevo")
     event = {"event": "hard_bounce", "email": delivery.email, "message-id": message_id(delivery)}
     assert post(client, "brevo", event) == 200

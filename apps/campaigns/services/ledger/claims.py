@@ -47,12 +47,15 @@ def claim(campaign_id: int, provider: str, limit: int) -> list[Claimed]:
 
 
 def claim_one(campaign_id: int, contact_id: int) -> list[Claimed]:
-    """Lock one queued row, for a retry that a person asked for."""
+    """Lock one queued row, for a retry that a person asked for; with the conditions of `claim`."""
     return _claimed(
         """
-        SELECT contact_id, email, attempts, variant FROM campaigns_delivery
+        SELECT contact_id, email, attempts, variant FROM campaigns_delivery AS row
         WHERE campaign_id = %(campaign)s AND contact_id = %(contact)s AND status = 'queued'
-        FOR UPDATE SKIP LOCKED
+          AND EXISTS (SELECT FROM campaigns_campaign
+                      WHERE id = %(campaign)s AND state = 'sending'
+                        AND NOT paused_providers ? row.provider)
+        FOR UPDATE OF row SKIP LOCKED
         """,
         {"campaign": campaign_id, "contact": contact_id},
     )

@@ -77,7 +77,7 @@ def suppress_of_lists(workspace_id: int, contact_id: int, list_ids: Sequence[int
             """
             UPDATE campaigns_delivery
             SET status = 'suppressed', fault = 'left_list', updated_at = now()
-            WHERE contact_id = %(contact)s AND status IN ('queued', 'deferred')
+            WHERE contact_id = %(contact)s AND status IN ('queued', 'deferred', 'waiting')
               AND campaign_id IN (
                 SELECT campaign.id FROM campaigns_campaign campaign
                 WHERE workspace_id = %(workspace)s AND state IN ('sending', 'paused')

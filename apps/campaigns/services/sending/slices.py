@@ -218,16 +218,20 @@ class Slice:
 
         The other rows are settled or stay queued.
         """
-        with transaction.atomic():
-            rows = claim()
-            ready, settled = compose(
-                self._campaign, self._policy, self._letters, rows, self._return_domain
-            )
-            if settled:
-                results.settle(self._campaign.pk, None, settled)
-            contact_ids = [one.contact_id for one in ready]
-            may_go = claims.hand_off(self._campaign.pk, group.token, contact_ids) if ready else []
-        group.limits.give_back(group.provider, group.size - len(may_go))
+        going = 0
+        try:
+            with transaction.atomic():
+                rows = claim()
+                ready, settled = compose(
+                    self._campaign, self._policy, self._letters, rows, self._return_domain
+                )
+                if settled:
+                    results.settle(self._campaign.pk, None, settled)
+                ids = [one.contact_id for one in ready]
+                may_go = claims.hand_off(self._campaign.pk, group.token, ids) if ready else set()
+            going = len(may_go)
+        finally:
+            group.limits.give_back(group.provider, group.size - going)
         return len(rows), Handover(one for one in ready if one.contact_id in may_go)
 
     def _hand_over(self, group: Group, handover: Handover) -> Future[None]:
