@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -111,7 +112,7 @@ def _click_map(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     try:
         html = maps.html_of(campaign, clicking_people(campaign, variant), variant)
     except AppError as error:
-        html = error.message
+        html = format_html("<p>{}</p>", error.message)
     response = HttpResponse(html)
     response["Content-Security-Policy"] = LETTER_POLICY
     response["Referrer-Policy"] = "no-referrer"

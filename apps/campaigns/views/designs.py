@@ -58,8 +58,7 @@ def start_from(request: WorkspaceRequest, pk: int, number: int = 1) -> HttpRespo
     the campaign's letter (`campaign`): a copy of it, or for `same` that letter itself."""
     edited = draft_or_404(request, pk, number)
     if request.method == "POST":
-        _start_from(request, edited)
-        messages.success(request, _("The letter is in the draft."))
+        messages.success(request, _start_from(request, edited))
         return edited.to_page("edit")
     context = {
         "campaign": edited.campaign,
@@ -72,12 +71,15 @@ def start_from(request: WorkspaceRequest, pk: int, number: int = 1) -> HttpRespo
     return render(request, "campaigns/start_from.html", context)
 
 
-def _start_from(request: WorkspaceRequest, edited: Edited) -> None:
+def _start_from(request: WorkspaceRequest, edited: Edited) -> str:
+    """Do what was posted; what was done in words."""
     campaign, variant = edited.campaign, edited.variant
-    if variant and "campaign" in request.POST:
-        change = drop_letter if request.POST["campaign"] == "same" else copy_letter
-        change(campaign=campaign, number=variant.number)
-        return
+    if variant and request.POST.get("campaign") == "same":
+        drop_letter(campaign=campaign, number=variant.number)
+        return _("The variant has the campaign's letter again.")
+    if variant and request.POST.get("campaign") == "copy":
+        copy_letter(campaign=campaign, number=variant.number)
+        return _("The campaign's letter is copied: change what shall differ.")
     source: Template | str
     if "starter" in request.POST:
         starter = starters.get(request.POST["starter"])
@@ -90,6 +92,7 @@ def _start_from(request: WorkspaceRequest, edited: Edited) -> None:
             raise Http404
         source = template_or_404(request, int(chosen))
     designs.start_from(campaign=campaign, variant=variant, source=source)
+    return _("The letter is in the draft.")
 
 
 @require_http_methods(["GET", "POST"])
