@@ -153,7 +153,9 @@ def _draft(campaign: Campaign) -> Iterator[Campaign]:
             )
         yield current
         current.updated_at = timezone.now()
-        current.save(update_fields=["test_share", "winner_by", "winner_after", "updated_at"])
+        current.pause_reason = ""  # why it could not be launched: it is another draft now
+        changed = ("test_share", "winner_by", "winner_after", "pause_reason", "updated_at")
+        current.save(update_fields=changed)
     campaign.refresh_from_db()
 
 
