@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -48,7 +49,7 @@ def workspace(db: None, settings: LazySettings) -> Workspace:
     return make_workspace(pk=901, postal_address="1 Main St, Springfield")
 
 
-def campaign_of(workspace: Workspace, *lists: ContactList, **fields: str) -> Campaign:
+def campaign_of(workspace: Workspace, *lists: ContactList, **fields: Any) -> Campaign:
     texts = {
         "subject": "News for {{ first_name }}",
         "from_name": "The shop",
