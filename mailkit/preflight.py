@@ -31,10 +31,9 @@ SHORTENERS = frozenset(
     )
 )
 _ACTIVE = frozenset(("script", "form", "iframe", "object", "embed"))
-_UNSEEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px)?\s*(?:;|!|$)",
-    re.IGNORECASE,
-)
+_UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_FONT = re.compile(r"(?:^|;)\s*font(-size)?\s*:\s*([^;!]*)", re.IGNORECASE)
+_NO_SIZE = re.compile(r"0(?:\.0*)?\s*(?:px|pt|r?em|%)?\s*", re.IGNORECASE)
 _NO_CONTENT = re.compile("area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr")
 _INVISIBLE = re.compile("[\\s\u034f\u200b-\u200f\u2060\ufeff\u00ad]+")
 _LOOKS_LIKE_ADDRESS = re.compile(r"(?:https?://)?((?:[\w-]+\.)+[a-z]{2,24})(?:[/?#:]\S*)?", re.I)
@@ -165,6 +164,9 @@ class _Reader:
         self.looks = Looks()
         self._hidden_at = 0  # the depth of the element that is not shown
         self._silent_at = 0  # likewise of a style sheet or a script
+        # Depths of elements with a font size, and whether that is none. What is in them may have
+        # one again: MJML closes the gaps between columns like that.
+        self._fonts: list[tuple[int, bool]] = []
         self._depth = 0
         self._link: str | None = None
         self._label: list[str] = []
@@ -177,7 +179,11 @@ class _Reader:
             self.looks.active.add(tag)
         if tag in ("style", "script", "title", "head", "template"):
             self._silent_at = self._silent_at or self._depth
-        hidden = "hidden" in attributes or _UNSEEN.search(attributes.get("style", ""))
+        style = attributes.get("style", "")
+        if sizes := _FONT.findall(style):
+            is_size, value = sizes[-1]
+            self._fonts.append((self._depth, bool(is_size and _NO_SIZE.fullmatch(value))))
+        hidden = "hidden" in attributes or _UNSEEN.search(style)
         if hidden and not _NO_CONTENT.fullmatch(tag):
             self._hidden_at = self._hidden_at or self._depth
         if tag == "a":
@@ -191,6 +197,8 @@ class _Reader:
             self._hidden_at = 0
         if self._silent_at == self._depth:
             self._silent_at = 0
+        if self._fonts and self._fonts[-1][0] == self._depth:
+            self._fonts.pop()
         self._depth -= 1
         if tag == "a":
             self._end_link()
@@ -199,7 +207,7 @@ class _Reader:
         if self._silent_at:
             return
         number = len(_INVISIBLE.sub("", data))
-        if self._hidden_at:
+        if self._hidden_at or (self._fonts and self._fonts[-1][1]):
             self.looks.hidden += number
         else:
             self.looks.seen += number

@@ -79,7 +79,25 @@ class NewCampaignForm(forms.Form):
     )
 
 
-class CampaignForm(TargetsForm):
+class LetterForm(forms.Form):
+    """The letter in an editor: a design where its HTML is made from one, else the HTML."""
+
+    design = forms.CharField(
+        label=_("Letter"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
+    )
+    html = forms.CharField(
+        label=_("HTML"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
+    )
+    text = forms.CharField(
+        label=_("Plain text"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 10}),
+        help_text=_("For mail programs that show no HTML. Left empty, it is made from the HTML."),
+    )
+
+
+class CampaignForm(TargetsForm, LetterForm):
     """All of a draft. Only the name is required: a draft may be unfinished."""
 
     name = forms.CharField(
@@ -106,19 +124,6 @@ class CampaignForm(TargetsForm):
         choices=MAILABLE,
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
-    )
-    design = forms.CharField(
-        label=_("Letter"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
-    )
-    html = forms.CharField(
-        label=_("HTML"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 18})
-    )
-    text = forms.CharField(
-        label=_("Plain text"),
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 10}),
-        help_text=_("For mail programs that show no HTML. Left empty, it is made from the HTML."),
     )
     track_opens = forms.BooleanField(
         label=_("Count opens"),

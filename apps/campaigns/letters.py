@@ -91,7 +91,8 @@ class _Numbers:
 class CompiledCampaign:
     """A campaign's letter, the same for every recipient but for the values put in.
 
-    `links` are the targets of the tracked links, numbered from 1; `addresses` are our own in it.
+    `links` are the targets of the tracked links, numbered from 1, where there are variants those of
+    all; `numbers` are this letter's own, in its order. `addresses` are our own in it.
     `plain` is the letter without tracking, for people who look at it before it is sent. `inbound`
     is the domain whose mail we receive, empty for none.
     """
@@ -103,6 +104,7 @@ class CompiledCampaign:
     html: Template | None
     text: Template
     links: tuple[str, ...]
+    numbers: tuple[int, ...]
     addresses: _Addresses
     tracked: CompiledLetter
     plain: CompiledLetter
@@ -360,6 +362,7 @@ def _compiled(
         html=templates["html"] if html else None,
         text=templates["text"],
         links=tuple(links),
+        numbers=numbers.own if numbers else tuple(range(1, len(links) + 1)),
         addresses=addresses,
         tracked=letter(
             tracked_html,

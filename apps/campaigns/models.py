@@ -167,17 +167,21 @@ class CampaignLink(models.Model):
 class Variant(models.Model):
     """One of two to four variants of a campaign's letter, numbered from 1 without gaps.
 
-    What is empty is as in the campaign; the first one is the campaign's own letter. Frozen by the
-    launch like the campaign. The counts are those that the winner was chosen by.
+    What is empty is as in the campaign, and without an editor all of the letter is; the first one
+    is the campaign's own letter. Frozen by the launch like the campaign. The counts are those that
+    the winner was chosen by.
     """
 
-    MOST = 4
+    MOST, NAMES = 4, "ABCD"
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="variants")
     number = models.PositiveSmallIntegerField()
     subject = models.CharField(_("subject"), max_length=500, blank=True, default="")
     from_name = models.CharField(_("sender name"), max_length=150, blank=True, default="")
     from_email = models.EmailField(_("sender address"), max_length=254, blank=True, default="")
+    # As those of a campaign; without an editor the letter is the campaign's.
+    editor = models.CharField(max_length=7, choices=Editor, blank=True, default="")
+    design = models.TextField(blank=True, default="")
     html = models.TextField(_("HTML"), blank=True, default="")
     text = models.TextField(_("plain text"), blank=True, default="")
     letters = models.PositiveBigIntegerField(default=0)
@@ -199,7 +203,7 @@ class Variant(models.Model):
     @property
     def name(self) -> str:
         """A to D."""
-        return "ABCD"[self.number - 1]
+        return self.NAMES[self.number - 1]
 
 
 class Delivery(models.Model):

@@ -18,10 +18,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from apps.campaigns import letters, selectors
+from apps.campaigns import letters, selectors, variants
 from apps.campaigns.messages import FINDINGS, FIXES
-from apps.campaigns.models import Campaign
+from apps.campaigns.models import Campaign, Variant
 from apps.campaigns.services import outside
 from apps.mailer.models import ContactField
 from apps.mailer.segments.counting import QueryTooSlow
@@ -36,6 +37,8 @@ from mailkit.providers import PROVIDERS
 ABSOLUTE = frozenset(("no_unsubscribe",))
 COUNT_SECONDS = 3.0
 OWN_FIELDS = ("email", "first_name", "last_name")
+# A finding, and the names of the variants that it is about: none where it is about all letters.
+Found = tuple[Finding, tuple[str, ...]]
 BUILT_IN = (*OWN_FIELDS, "unsubscribe_url", "view_url", "postal_address", "language")
 
 
@@ -49,6 +52,12 @@ class Notice:
     fix: str | Promise
     url: str
     words: tuple[str, ...]
+    variants: tuple[str, ...] = ()  # by their names; none where it is about all letters
+
+    @property
+    def key(self) -> str:
+        """What a person acknowledges it by: what is known of A is not yet known of B."""
+        return "-".join((self.code, *self.variants))
 
     @property
     def blocking(self) -> bool:
@@ -64,13 +73,27 @@ def notices(campaign: Campaign) -> list[Notice]:
 
     Raises InvalidInput where there is no letter to look at yet.
     """
-    found = [*findings(campaign), *_of_audience(campaign)]
-    found.sort(key=lambda one: one.level != "blocking")
-    return [_notice(campaign, one) for one in found]
+    found = [*findings(campaign), *by_variants(campaign, _of_audience(campaign))]
+    found.sort(key=lambda one: one[0].level != "blocking")
+    return [_notice(campaign, *one) for one in found]
 
 
-def findings(campaign: Campaign) -> list[Finding]:
-    """Those that take no counting. Raises InvalidInput where the letter has a mistake."""
+def findings(campaign: Campaign) -> list[Found]:
+    """Those that take no counting. Raises InvalidInput where a letter has a mistake."""
+    read = variants.letters_of(campaign)
+    return by_variants(campaign, ((name, one) for name, of in read for one in _of_letter(of)))
+
+
+def by_variants(campaign: Campaign, found: Iterable[tuple[str, Finding]]) -> list[Found]:
+    """Each finding once, with the names of the variants that have it."""
+    names: dict[Finding, list[str]] = {}
+    for name, one in found:
+        names.setdefault(one, []).append(name)
+    number = len(variants.of(campaign)) or 1
+    return [(one, () if len(of) == number else tuple(of)) for one, of in names.items()]
+
+
+def _of_letter(campaign: Campaign) -> list[Finding]:
     shown = letters.preview(campaign, None)
     unsubscribe = letters.sample_values(None)["unsubscribe_url"]
     found = check_letter(
@@ -87,7 +110,9 @@ def findings(campaign: Campaign) -> list[Finding]:
 def outside_notices(campaign: Campaign) -> list[Notice] | None:
     """What links and domain say; None while they are being asked. Raises InvalidInput."""
     found = outside.asked(campaign)
-    return None if found is None else [_notice(campaign, one) for one in found]
+    if found is None:
+        return None
+    return [_notice(campaign, *one) for one in by_variants(campaign, found)]
 
 
 def objections(campaign: Campaign, acknowledged: Iterable[str] | None) -> list[Notice]:
@@ -96,13 +121,13 @@ def objections(campaign: Campaign, acknowledged: Iterable[str] | None) -> list[N
     Raises InvalidInput.
     """
     found = findings(campaign)
+    if acknowledged is not None:
+        found += by_variants(campaign, outside.known(campaign))
+    said = [_notice(campaign, *one) for one in found]
     if acknowledged is None:
-        stopping = [one for one in found if one.code in ABSOLUTE]
-    else:
-        known = {*acknowledged} - ABSOLUTE
-        found += outside.known(campaign)
-        stopping = [one for one in found if one.level == "blocking" and one.code not in known]
-    return [_notice(campaign, one) for one in stopping]
+        return [one for one in said if one.code in ABSOLUTE]
+    known = {*acknowledged}
+    return [one for one in said if one.blocking and not (one.acknowledgeable and one.key in known)]
 
 
 def unknown_fields(campaign: Campaign) -> list[tuple[str, int, str]]:
@@ -178,29 +203,43 @@ def _of_sender(campaign: Campaign, shown: str) -> list[Finding]:
     return found
 
 
-def _of_audience(campaign: Campaign) -> list[Finding]:
+def _of_audience(campaign: Campaign) -> list[tuple[str, Finding]]:
+    """By the names of the variants; counted once for all of them."""
+    known = {*OWN_FIELDS, *_own_fields(campaign)} - {"email"}
+    used = {
+        name: bare_fields(one.subject, one.preheader, one.html, one.text) & known
+        for name, one in variants.letters_of(campaign)
+    }
+    fields = sorted(set().union(*used.values()))
     found = []
-    sources = (campaign.subject, campaign.preheader, campaign.html, campaign.text)
-    names = sorted((bare_fields(*sources) & {*OWN_FIELDS, *_own_fields(campaign)}) - {"email"})
     try:
-        for name, number in selectors.empty_fields(campaign, names, COUNT_SECONDS).items():
+        for field, number in selectors.empty_fields(campaign, fields, COUNT_SECONDS).items():
             if number:
-                found.append(Finding("empty_field", "advisory", number, (name,)))
+                empty = Finding("empty_field", "advisory", number, (field,))
+                found += [(name, empty) for name in used if field in used[name]]
         by_provider = selectors.audience_by_provider(campaign)
     except QueryTooSlow:
-        return [Finding("not_counted", "advisory", 0, tuple(names))]
+        return [(name, Finding("not_counted", "advisory", 0, tuple(fields))) for name in used]
     domain = campaign.from_email.rpartition("@")[2]
     forecast = forecast_for(campaign.workspace, None, domain, by_provider)
     if forecast.days > 1:
-        found.append(Finding("above_warm_up", "advisory", forecast.days))
+        found += [(name, Finding("above_warm_up", "advisory", forecast.days)) for name in used]
     return found
 
 
-def _notice(campaign: Campaign, finding: Finding) -> Notice:
+def _notice(campaign: Campaign, finding: Finding, names: tuple[str, ...]) -> Notice:
     words = ", ".join(finding.words)
     sentence = FINDINGS[finding.code] % {"number": finding.number, "words": words}
+    if names:
+        sentence = ngettext(
+            "Variant %(names)s: %(reason)s", "Variants %(names)s: %(reason)s", len(names)
+        ) % {"names": ", ".join(names), "reason": sentence}
     label, page, fragment = FIXES[finding.code]
-    slug = campaign.workspace.slug
-    own = page.startswith("campaigns:") and page != "campaigns:list"
-    url = reverse(page, args=[slug, campaign.pk] if own else [slug]) + fragment
-    return Notice(finding.code, finding.level, sentence, label, url, finding.words)
+    args: list[object] = [campaign.workspace.slug]
+    if page.startswith("campaigns:"):
+        args.append(campaign.pk)
+    if page == "campaigns:edit" and names and names[0] != Variant.NAMES[0]:
+        page = "campaigns:variant_edit"
+        args.append(1 + Variant.NAMES.index(names[0]))
+    url = reverse(page, args=args) + fragment
+    return Notice(finding.code, finding.level, sentence, label, url, finding.words, names)

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+
+from django.http import HttpResponse
 from django.urls import path
 
 from apps.campaigns.views import (
@@ -11,6 +14,16 @@ from apps.campaigns.views import (
 )
 
 app_name = "campaigns"
+# Of the campaign's own letter, and of each variant's.
+LETTER_PAGES: list[tuple[str, Callable[..., HttpResponse], str]] = [
+    ("builder", designs.builder, "builder"),
+    ("mode", designs.mode, "mode"),
+    ("start-from", designs.start_from, "start_from"),
+    ("save-template", designs.save_template, "save_template"),
+    ("preview", editor.preview, "preview"),
+    ("preview-text", editor.preview_text, "preview_text"),
+    ("test", editor.sent_tests, "test_send"),
+]
 urlpatterns = [
     path("", campaigns.campaigns, name="list"),
     path("new/", campaigns.create, name="create"),
@@ -19,24 +32,20 @@ urlpatterns = [
     path("<int:pk>/progress/", campaigns.progress, name="progress"),
     path("<int:pk>/left-out/", campaigns.left_out, name="left_out"),
     path("<int:pk>/edit/", editor.edit, name="edit"),
-    path("<int:pk>/builder/", designs.builder, name="builder"),
-    path("<int:pk>/mode/", designs.mode, name="mode"),
-    path("<int:pk>/start-from/", designs.start_from, name="start_from"),
-    path("<int:pk>/save-template/", designs.save_template, name="save_template"),
     path("from-template/<int:template_pk>/", designs.from_template, name="from_template"),
-    path("<int:pk>/preview/", editor.preview, name="preview"),
-    path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
-    path("<int:pk>/test/", editor.test_send, name="test_send"),
+    *(path(f"<int:pk>/{page}/", view, name=name) for page, view, name in LETTER_PAGES),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
     path("<int:pk>/variants/", variants.test, name="variants"),
     path("<int:pk>/variants/section/", variants.section, name="variants_section"),
     path("<int:pk>/variants/report/", variants.report, name="variants_report"),
     path("<int:pk>/variants/add/", variants.add, name="variant_add"),
-    path("<int:pk>/variants/<int:number>/", variants.edit, name="variant"),
-    path("<int:pk>/variants/<int:number>/preview/", variants.preview, name="variant_preview"),
-    path("<int:pk>/variants/<int:number>/test/", variants.test_send, name="variant_test"),
     path("<int:pk>/variants/<int:number>/remove/", variants.remove, name="variant_remove"),
     path("<int:pk>/variants/<int:number>/choose/", variants.choose, name="choose_winner"),
+    path("<int:pk>/variants/<int:number>/", editor.edit, name="variant_edit"),
+    *(
+        path(f"<int:pk>/variants/<int:number>/{page}/", view, name=f"variant_{name}")
+        for page, view, name in LETTER_PAGES
+    ),
     path("<int:pk>/preflight/", preflight.preflight, name="preflight"),
     path("<int:pk>/outside/", preflight.outside, name="outside"),
     path("<int:pk>/launch/", steering.launch, name="launch"),

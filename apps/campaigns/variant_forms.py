@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from apps.campaigns import variants
-from apps.campaigns.forms import one_line
+from apps.campaigns.forms import LetterForm, one_line, version
 from apps.campaigns.models import Campaign, Variant, WinnerBy
 from apps.campaigns.templatetags.campaigns_variants import after_words
 
@@ -58,8 +58,8 @@ class TestForm(forms.Form):
         }
 
 
-class VariantForm(forms.Form):
-    """What differs in a variant. Content is all or nothing: its text says what its HTML says."""
+class VariantForm(LetterForm):
+    """What differs in a variant; the letter only where it has one of its own."""
 
     subject = forms.CharField(
         label=_("Subject"), max_length=500, required=False, validators=[one_line]
@@ -73,48 +73,21 @@ class VariantForm(forms.Form):
         required=False,
         help_text=_("Of the same domain as the campaign's."),
     )
-    own_content = forms.BooleanField(
-        label=_("It has content of its own"),
-        required=False,
-        help_text=_("Otherwise it is the campaign's, also where you change that later."),
-    )
-    html = forms.CharField(
-        label=_("HTML"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 14})
-    )
-    text = forms.CharField(
-        label=_("Plain text"),
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 6}),
-        help_text=_("For mail programs that show no HTML. Left empty, it is made from the HTML."),
-    )
+    version = forms.CharField(widget=forms.HiddenInput, required=False)
 
-    @staticmethod
-    def saved(campaign: Campaign, variant: Variant) -> dict[str, Any]:
-        """With the campaign's content to begin with, where the variant has none."""
-        own = variants.own_of(variant)
-        has_content = variants.has_content(variant)
-        if not has_content:
-            own |= {name: getattr(campaign, name) for name in variants.CONTENT}
-        return own | {"own_content": has_content}
+    def __init__(self, *args: Any, has_letter: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not has_letter:
+            for name in LetterForm.base_fields:
+                del self.fields[name]
 
-    def clean(self) -> dict[str, Any]:
-        found = self.cleaned_data
-        if found.get("own_content") and not (
-            str(found.get("html", "")).strip() or str(found.get("text", "")).strip()
-        ):
-            self.add_error("html", _("Write the letter: both its HTML and its text are empty."))
-        return found
+    @classmethod
+    def of(cls, campaign: Campaign, variant: Variant) -> VariantForm:
+        """The form showing what is saved."""
+        saved = variants.own_of(variant) | {"version": version(campaign)}
+        return cls(initial=saved, has_letter=variants.has_content(variant))
 
-    def own(self) -> dict[str, str]:
-        """What update_variant takes. Content that was changed is the variant's own, also where
-        somebody forgot to say so."""
-        found = dict(self.cleaned_data)
-        chosen, had = found.pop("own_content"), self.initial["own_content"]
-        changed = any(
-            "\n".join(found[name].splitlines()) != "\n".join(self.initial[name].splitlines())
-            for name in variants.CONTENT
-        )
-        if not chosen and (had or not changed):
-            found |= dict.fromkeys(variants.CONTENT, "")
-        return found
+    def content(self) -> dict[str, Any]:
+        """What update_variant takes; of the letter only what the page had."""
+        absent = {"version"} | {name for name in ("design", "html") if name not in self.data}
+        return {name: value for name, value in self.cleaned_data.items() if name not in absent}

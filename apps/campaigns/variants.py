@@ -8,10 +8,10 @@ from copy import copy
 
 from apps.campaigns.models import Campaign, Variant
 
-# What a variant can have of its own. Where it has an HTML or a text of its own, the other of the
-# two is its own as well: a text part must say what the HTML says.
+# What a variant can have of its own. Its content is all or nothing: a text part must say what the
+# HTML says, and that is made from the design.
 ENVELOPE = ("subject", "from_name", "from_email")
-CONTENT = ("html", "text")
+CONTENT = ("editor", "design", "html", "text")
 
 
 def of(campaign: Campaign) -> list[Variant]:
@@ -38,7 +38,24 @@ def own_of(variant: Variant) -> dict[str, str]:
 
 
 def has_content(variant: Variant) -> bool:
-    return bool(variant.html.strip() or variant.text.strip())
+    return bool(variant.editor)
+
+
+def differs(campaign: Campaign, variant: Variant) -> bool:
+    """Whether a recipient could tell it from the campaign's own letter."""
+    read = ("subject", "from_name", "from_email", "html", "text")
+    own = as_campaign(campaign, variant)
+    # Browsers send other line ends than they were given.
+    return any(getattr(own, name).split() != getattr(campaign, name).split() for name in read)
+
+
+def letters_of(campaign: Campaign) -> list[tuple[str, Campaign]]:
+    """The campaign as each variant has it, by the variant's name; without variants as it is, under
+    no name. For reading."""
+    tested = of(campaign)
+    if not tested:
+        return [("", campaign)]
+    return [(one.name, as_campaign(campaign, one)) for one in tested]
 
 
 def number_links(letters: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:

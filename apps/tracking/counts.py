@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from apps.campaigns.models import Campaign
+from apps.campaigns.models import Campaign, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,30 @@ def total(counts: Counts, kind: str) -> Figures:
         sum(row.people for row in rows),
         sum(row.letters for row in rows),
     )
+
+
+def clicking_people(campaign: Campaign, variant: Variant | None) -> dict[int, int]:
+    """How many people clicked, by the number of the link, and under 0 on any link at all.
+
+    Of one variant from an index of its clicked letters: links have their numbers in all variants
+    together, and so have their counters.
+    """
+    if variant is None:
+        counts = counts_of(campaign)
+        by_link = counts.get(("click", "link"), {})
+        found = {int(number): row.people for number, row in by_link.items()}
+        return found | {0: total(counts, "click").people}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT link, count(*) FROM tracking_letter
+            WHERE campaign_id = %s AND variant = %s AND variant > 0 AND kind = 'click'
+                  AND people > 0
+            GROUP BY 1
+            """,
+            [campaign.pk, variant.number],
+        )
+        return {0: 0} | dict(cursor.fetchall())
 
 
 def totals_of(workspace_id: int, campaign_ids: Iterable[int]) -> dict[tuple[int, str], Figures]:

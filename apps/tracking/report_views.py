@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -17,13 +18,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.http import WorkspaceRequest, keyset_page
 from apps.campaigns import selectors as campaign_selectors
+from apps.campaigns import variants
 from apps.campaigns.models import Campaign
 from apps.campaigns.services.retry import retry_failed
 from apps.tracking import click_map as maps
-from apps.tracking.counts import counts_of, total
+from apps.tracking.counts import clicking_people
 from apps.tracking.models import ReportShare
 from apps.tracking.rates import rates_of
-from apps.tracking.reports import TEMPORARY, link_rows, report_of
+from apps.tracking.reports import TEMPORARY, report_of
 from apps.tracking.services import report_files, shares
 from core.errors import AppError
 
@@ -98,16 +100,19 @@ def _share_of(campaign: Campaign) -> ReportShare | None:
 @require_GET
 @xframe_options_sameorigin
 def click_map(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    return _click_map(_begun_or_404(request, pk))
+    return _click_map(request, _begun_or_404(request, pk))
 
 
-def _click_map(campaign: Campaign) -> HttpResponse:
-    counts = counts_of(campaign)
-    links = link_rows(campaign, counts)
+def _click_map(request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """Of the letter, or of the variant whose number `variant` is."""
+    number = request.GET.get("variant", "")
+    variant = next((one for one in variants.of(campaign) if str(one.number) == number), None)
+    if number and variant is None:
+        raise Http404
     try:
-        html = maps.html_of(campaign, links, total(counts, "click").people)
+        html = maps.html_of(campaign, clicking_people(campaign, variant), variant)
     except AppError as error:
-        html = error.message
+        html = format_html("<p>{}</p>", error.message)
     response = HttpResponse(html)
     response["Content-Security-Policy"] = LETTER_POLICY
     response["Referrer-Policy"] = "no-referrer"
@@ -224,4 +229,4 @@ def shared_click_map(request: HttpRequest, token: str) -> HttpResponse:
     found = shares.shared(token)
     if found is None:
         raise Http404
-    return _click_map(found.campaign)
+    return _click_map(request, found.campaign)

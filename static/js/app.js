@@ -104,6 +104,18 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
+// A form that must be sent once: a second click finds its button disabled.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-once]")) return;
+  const buttons = event.target.querySelectorAll("button[type=submit]");
+  // Not before the browser has taken the form's values.
+  setTimeout(() => buttons.forEach((button) => { button.disabled = true; }));
+  addEventListener("pageshow", (shown) => {
+    // Come back to by the browser's Back button, the page is as it was left.
+    if (shown.persisted) buttons.forEach((button) => { button.disabled = false; });
+  });
+});
+
 // Submit a form of filters as soon as a choice is made.
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();

@@ -1,19 +1,7 @@
-// Launching: only the fields of the chosen time, and one click only.
+// Launching: only the fields of the chosen time.
 
 const launchForm = document.querySelector("[data-launch]");
 if (launchForm) showChosenTime(launchForm);
-
-// A form that must be sent once: a second click finds its button disabled.
-document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[data-once]")) return;
-  const buttons = event.target.querySelectorAll("button[type=submit]");
-  // Not before the browser has taken the form's values.
-  setTimeout(() => buttons.forEach((button) => { button.disabled = true; }));
-  addEventListener("pageshow", (shown) => {
-    // Come back to by the browser's Back button, the page is as it was left.
-    if (shown.persisted) buttons.forEach((button) => { button.disabled = false; });
-  });
-});
 
 // Only what belongs to the choice between now and later.
 function showChosenTime(form) {

@@ -118,7 +118,7 @@ function richEditor(form) {
 
 // In the builder's mode, or where a script did not load.
 function plainEditor(form) {
-  const field = form.elements.html || form.elements.design || form.elements.text || form.elements.name;
+  const field = form.elements.html || form.elements.design || form.elements.text || form.elements.subject || form.elements.name;
   return {
     field,
     insert: (text) => intoField(field, text),

@@ -136,3 +136,44 @@ def test_code_with_a_fault_a_picture_and_a_second_tab(page: Page, stack: Running
     expect(late.get_by_role("alert")).to_contain_text("changed elsewhere")
     late.get_by_role("button", name="Save", exact=True).click()
     expect(late.locator("#messages")).to_contain_text("The template is saved")
+
+
+def test_variant_b_is_made_in_the_builder_too(page: Page, stack: RunningStack) -> None:
+    home = begin(page, stack, "bella")
+    page.goto(f"{home}campaigns/new/")
+    page.get_by_label("Name").fill("Spring")
+    page.get_by_role("button", name="Write the letter").click()
+    expect(page).to_have_url(re.compile(r"/campaigns/\d+/edit/$"))
+    campaign = page.url.removesuffix("edit/")
+    page.goto(f"{campaign}start-from/")
+    page.get_by_role("button", name="Begin with Welcome").click()
+    page.locator("#id_subject").fill("Spring is here")
+    page.get_by_role("button", name="Save draft").click()
+
+    page.locator("#variants").get_by_role("link", name="Set up a test").click()
+    page.get_by_role("button", name="Add a variant").click()
+    page.get_by_role("button", name="Copy the letter").click()
+    page.get_by_role("button", name="Open the builder").click()
+    expect(page.locator(".builder-title")).to_have_text("Spring: variant B")
+    expect(page.locator("body[data-ready]")).to_be_attached(timeout=30_000)
+    page.frame_locator(".gjs-frame").get_by_text("Welcome!").dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Only in B")
+    page.get_by_role("link", name="Back").click()
+    expect(page).to_have_url(f"{campaign}variants/2/", timeout=30_000)
+    preview = page.frame_locator(".preview-frame")
+    expect(preview.get_by_text("Only in B")).to_be_visible()
+
+    # Saved by itself, and seen by a contact whose name is in the subject.
+    page.locator("#id_subject").fill("{{ first_name }}, look at this")
+    expect(page.locator("[data-save-state]")).to_have_text(SAVED, timeout=20_000)
+    expect(page.locator("#preview-subject")).to_contain_text("Anna, look at this")
+    page.get_by_role("link", name="Variant A").click()
+    expect(page).to_have_url(f"{campaign}edit/")
+    expect(preview.get_by_text("We are glad")).to_be_visible()
+    expect(preview.get_by_text("Only in B")).to_have_count(0)
+
+    page.goto(f"{campaign}launch/")
+    page.get_by_role("tab", name="Variant B").click()
+    letter = page.locator("#letter-B").locator("iframe").content_frame
+    expect(letter.get_by_text("Only in B")).to_be_visible()

@@ -33,6 +33,8 @@ def test_a_good_letter_has_no_findings() -> None:
         (GOOD + '<a href="https://www.bit.ly/x">x</a>', "shortener"),
         (GOOD + "<form><input></form>", "active_markup"),
         (GOOD + f"<div style='display: none'>{WORDS * 2}</div>", "hidden_text"),
+        (GOOD + f"<div style='font-size:0'><p>{WORDS * 2}</p></div>", "hidden_text"),
+        (GOOD + f"<p style='font: 9px a; font-size: 0px'>{WORDS * 2}</p>", "hidden_text"),
         (GOOD + '<a href="https://evil.test/">www.bank.com</a>', "disguised_link"),
         (GOOD + '<a href="https://evil.test/">https://bank.com/login</a>', "disguised_link"),
     ],
@@ -49,6 +51,9 @@ def test_each_rule(html: str, code: str) -> None:
         '<a href="https://evil.test/">read more</a>',
         '<a href="mailto:a@bank.com">bank.com</a>',
         "<div style='display:none'>Preheader" + "&#847;&zwnj;&nbsp;" * 200 + "</div>",
+        # As MJML lays out columns.
+        f"<div style='font-size:0px'><p style='font-size:16px'><b>{WORDS * 2}</b></p></div>",
+        f"<div style='font-size:0px'><p style='font:16px Arial'>{WORDS * 2}</p></div>",
         "<img src='a.png' alt>",
         "<style>" + WORDS * 9 + "</style>",
     ],

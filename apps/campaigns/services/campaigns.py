@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
@@ -13,8 +14,8 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User, Workspace
 from apps.campaigns import variants
 from apps.campaigns.models import Campaign, Variant
-from apps.content.models import Editor, Template
-from apps.content.services.letters import converted, html_of, stored_design
+from apps.content.models import Editor
+from apps.content.services.letters import html_of, stored_design
 from apps.mailer.models import Verdict
 from core.errors import Conflict, InvalidInput
 from mailkit.addresses import Fault, parse_address
@@ -52,25 +53,6 @@ def update_campaign(*, campaign: Campaign, **content: Any) -> Campaign:
                 _("This campaign was changed in another window: reload the page to see it.")
             )
         return _write(campaign, content)
-
-
-def change_editor(*, campaign: Campaign, to: str) -> Campaign:
-    """Go on writing the letter in another way. Raises Conflict, InvalidInput."""
-    if to not in Editor.values:
-        raise InvalidInput(_("Choose how to make the letter."))
-    design, html = converted(
-        editor=campaign.editor, to=to, design=campaign.design, html=campaign.html
-    )
-    return update_campaign(campaign=campaign, editor=to, design=design, html=html)
-
-
-def start_from(*, campaign: Campaign, source: Template | str) -> Campaign:
-    """Replace the letter by a template's, or by MJML of our own. Raises Conflict."""
-    if isinstance(source, str):
-        return update_campaign(campaign=campaign, editor=Editor.BUILDER, design=source, html="")
-    return update_campaign(
-        campaign=campaign, editor=source.editor, design=source.design, html=source.html
-    )
 
 
 def duplicate_campaign(*, campaign: Campaign, by: User | None) -> Campaign:
@@ -137,10 +119,9 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
             setattr(campaign, name, bool(content.pop(name)))
     if (utm := content.pop("utm", None)) is not None:
         campaign.utm = _checked_utm(utm)
-    for name, value in content.items():
-        if name not in CONTENT:
-            raise TypeError(f"not a campaign's content: {name}")
-        setattr(campaign, name, _clean(name, value or ""))
+    if unknown := content.keys() - {*CONTENT}:
+        raise TypeError(f"not a campaign's content: {unknown}")
+    set_letter(campaign, content)
     if verdicts is not None:
         if not set(verdicts) <= set(Verdict.values):
             raise InvalidInput(_("Choose which verdicts to include."))
@@ -148,11 +129,6 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     for chosen in targets.values():
         if any(one.workspace_id != campaign.workspace_id for one in chosen):
             raise InvalidInput(_("This list or segment does not exist."))
-    if campaign.editor == Editor.HTML:
-        campaign.design = ""
-    elif "design" in content:
-        campaign.design = stored_design(editor=campaign.editor, design=campaign.design)
-        campaign.html = html_of(editor=campaign.editor, design=campaign.design)
     campaign.name = campaign.name or campaign.subject[:150] or _("Untitled campaign")
     campaign.updated_at = timezone.now()
     campaign.pause_reason = ""  # why it could not be launched: it is another draft now
@@ -163,7 +139,7 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     except ValidationError as error:
         raise InvalidInput(" ".join(error.messages)) from error
     for name in ("from_email", "reply_to"):
-        setattr(campaign, name, _stored_address(getattr(campaign, name)))
+        setattr(campaign, name, stored_address(getattr(campaign, name)))
     try:
         with transaction.atomic():
             campaign.save()
@@ -174,6 +150,20 @@ def _write(campaign: Campaign, content: dict[str, Any]) -> Campaign:
     return campaign
 
 
+def set_letter(letter: Campaign | Variant, content: Mapping[str, Any]) -> None:
+    """Set texts of a campaign or a variant, and make its HTML where it is made from a design.
+
+    Not saved. Raises InvalidInput.
+    """
+    for name, value in content.items():
+        setattr(letter, name, clean(name, value or ""))
+    if letter.editor == Editor.HTML:
+        letter.design = ""
+    elif letter.editor and "design" in content:
+        letter.design = stored_design(editor=letter.editor, design=letter.design)
+        letter.html = html_of(editor=letter.editor, design=letter.design)
+
+
 def _checked_utm(utm: dict[str, str]) -> dict[str, str]:
     if any(name not in UTM or CONTROL.search(value) for name, value in utm.items()):
         raise InvalidInput(_("UTM parameters take one line of text each."))
@@ -182,7 +172,7 @@ def _checked_utm(utm: dict[str, str]) -> dict[str, str]:
     return {name: value.strip() for name, value in utm.items() if value.strip()}
 
 
-def _stored_address(email: str) -> str:
+def stored_address(email: str) -> str:
     """The form in which headers, envelopes and Message-IDs take an address: A-labels."""
     if not email:
         return ""
@@ -192,7 +182,7 @@ def _stored_address(email: str) -> str:
     return address.email
 
 
-def _clean(name: str, value: str) -> str:
+def clean(name: str, value: str) -> str:
     """Headers take one line without control characters; bodies are bounded."""
     if name in _ONE_LINE:
         if CONTROL.search(value.strip()):

@@ -7,24 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from django.core.cache import cache
 
-from apps.campaigns import letters
+from apps.campaigns import letters, variants
 from apps.campaigns.models import Campaign
 from apps.senders.selectors import has_relay
 from core import queues
-from mailkit.linkcheck import check_links
+from mailkit.linkcheck import Answer, check_links
 from mailkit.preflight import Finding, look_at
 from mailkit.verify.dns import lookup_txt, make_resolver
 
+# A finding, under the name of the variant that has it; no name where nothing is tested.
+Said = tuple[str, Finding]
+DEAD = ("dead", "forbidden")
 KEPT_SECONDS = 600
 ASKED_SECONDS = 60
 MAX_PICTURES = 2_000_000  # octets of all pictures that are loaded
 
 
-def asked(campaign: Campaign) -> list[Finding] | None:
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is asked about: of one variant, or of a campaign's only letter."""
+
+    name: str
+    links: list[str]
+    pictures: list[str]
+    domain: str
+
+
+def asked(campaign: Campaign) -> list[Said] | None:
     """The findings, or None while a worker is looking. Raises InvalidInput."""
     key = _key(campaign)
     if cache.get(key) is None:
@@ -37,10 +53,13 @@ def asked(campaign: Campaign) -> list[Finding] | None:
     return known(campaign)
 
 
-def known(campaign: Campaign) -> list[Finding]:
+def known(campaign: Campaign) -> list[Said]:
     """What was found so far; nothing where nobody has asked."""
     found = cache.get(_key(campaign)) or []
-    return [Finding(code, level, number, tuple(words)) for code, level, number, words in found]
+    return [
+        (name, Finding(code, level, number, tuple(words)))
+        for name, code, level, number, words in found
+    ]
 
 
 def look(campaign_id: int) -> None:
@@ -48,19 +67,30 @@ def look(campaign_id: int) -> None:
     campaign = Campaign.objects.select_related("workspace", "created_by").filter(pk=campaign_id)
     if (draft := campaign.first()) is None:
         return
-    links, pictures, domain = _subjects(draft)
+    subjects = _subjects(draft)
+    # In turns: so many are asked at most, of each variant some.
+    turns = zip_longest(*([*one.links, *one.pictures] for one in subjects))
+    answers = check_links(url for turn in turns for url in turn if url)
     real = has_relay(draft.workspace)
-    found = _of_links(links, pictures, blocking=real)
-    if domain and real:
-        found += asyncio.run(_of_domain(domain))
+    found: list[Any] = []
+    of_domain: dict[str, list[Any]] = {"": []}
+    for one in subjects:
+        if one.domain not in of_domain:
+            of_domain[one.domain] = asyncio.run(_of_domain(one.domain)) if real else []
+        said = [*_of_links(one, answers, blocking=real), *of_domain[one.domain]]
+        found += [(one.name, *finding) for finding in said]
     cache.set(_key(draft), found, KEPT_SECONDS)
 
 
-def _subjects(campaign: Campaign) -> tuple[list[str], list[str], str]:
+def _subjects(campaign: Campaign) -> list[_Subject]:
+    return [_subject(name, one) for name, one in variants.letters_of(campaign)]
+
+
+def _subject(name: str, campaign: Campaign) -> _Subject:
     looks = look_at(letters.preview(campaign, None).html)
     links = [url for url, _text in looks.links if "/u/test" not in url and "/v/test" not in url]
     pictures = [url for url, _alt in looks.images if url.lower().startswith("http")]
-    return links, pictures, campaign.from_email.rpartition("@")[2].lower()
+    return _Subject(name, links, pictures, campaign.from_email.rpartition("@")[2].lower())
 
 
 def _key(campaign: Campaign) -> str:
@@ -68,14 +98,15 @@ def _key(campaign: Campaign) -> str:
     return f"outside:{campaign.workspace_id}:{digest}"
 
 
-def _of_links(links: list[str], pictures: list[str], *, blocking: bool) -> list[Any]:
-    answers = check_links([*links, *pictures])
-    dead = [url for url, one in answers.items() if one.verdict in ("dead", "forbidden")]
+def _of_links(subject: _Subject, answers: Mapping[str, Answer], *, blocking: bool) -> list[Any]:
+    pictures = {*subject.pictures}
+    asked = dict.fromkeys([*subject.links, *subject.pictures])
+    dead = [url for url in asked if url in answers and answers[url].verdict in DEAD]
     found: list[Any] = []
     if dead:
         level = "blocking" if blocking else "advisory"
         found.append(("dead_links", level, len(dead), [url[:100] for url in dead[:5]]))
-    size = sum(answers[url].size for url in set(pictures) if url in answers)
+    size = sum(answers[url].size for url in pictures if url in answers)
     if size > MAX_PICTURES:
         found.append(("heavy_pictures", "advisory", size // 1024, []))
     return found

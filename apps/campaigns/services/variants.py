@@ -13,8 +13,7 @@ from django.utils.translation import gettext as _
 
 from apps.campaigns import letters, variants
 from apps.campaigns.models import Campaign, Variant, WinnerBy
-from apps.campaigns.services.campaigns import _clean as clean
-from apps.campaigns.services.campaigns import _stored_address as stored_address
+from apps.campaigns.services.campaigns import set_letter, stored_address
 from core.errors import Conflict, InvalidInput
 
 USUAL_SHARE = 20
@@ -43,10 +42,9 @@ def update_variant(*, campaign: Campaign, number: int, **own: str) -> Variant:
     """
     with _draft(campaign) as current:
         variant = _changeable(current, number)
-        for name, value in own.items():
-            if name not in (*variants.ENVELOPE, *variants.CONTENT):
-                raise TypeError(f"nothing that a variant can have of its own: {name}")
-            setattr(variant, name, clean(name, value))
+        if unknown := own.keys() - {*variants.ENVELOPE, *variants.CONTENT}:
+            raise TypeError(f"nothing that a variant can have of its own: {unknown}")
+        set_letter(variant, own)
         variant.from_email = stored_address(variant.from_email)
         try:
             variant.clean_fields()
@@ -54,6 +52,24 @@ def update_variant(*, campaign: Campaign, number: int, **own: str) -> Variant:
             raise InvalidInput(" ".join(error.messages)) from error
         variant.save()
         return variant
+
+
+def copy_letter(*, campaign: Campaign, number: int) -> None:
+    """Give a variant a letter of its own: to begin with, the campaign's. Raises Conflict."""
+    with _draft(campaign) as current:
+        variant = _changeable(current, number)
+        for name in variants.CONTENT:
+            setattr(variant, name, getattr(current, name))
+        variant.save(update_fields=variants.CONTENT)
+
+
+def drop_letter(*, campaign: Campaign, number: int) -> None:
+    """The campaign's letter again, also where that changes later. Raises Conflict."""
+    with _draft(campaign) as current:
+        variant = _changeable(current, number)
+        for name in variants.CONTENT:
+            setattr(variant, name, "")
+        variant.save(update_fields=variants.CONTENT)
 
 
 def remove_variant(*, campaign: Campaign, number: int) -> None:
@@ -93,8 +109,11 @@ def problems(campaign: Campaign) -> list[str]:
     for variant in variants.of(campaign):
         reason = ""
         sender_domain = variant.from_email.rpartition("@")[2]
-        if variant.number > 1 and not any(variants.own_of(variant).values()):
+        own = variants.as_campaign(campaign, variant)
+        if variant.number > 1 and not variants.differs(campaign, variant):
             reason = _("It does not differ from A: change something in it, or remove it.")
+        elif not (own.html.strip() or own.text.strip()):
+            reason = _("Write the letter: both its HTML and its text are empty.")
         elif sender_domain and sender_domain != domain:
             reason = _(
                 "Its sender address must be of the domain %(domain)s, like the campaign's: "
@@ -134,7 +153,9 @@ def _draft(campaign: Campaign) -> Iterator[Campaign]:
             )
         yield current
         current.updated_at = timezone.now()
-        current.save(update_fields=["test_share", "winner_by", "winner_after", "updated_at"])
+        current.pause_reason = ""  # why it could not be launched: it is another draft now
+        changed = ("test_share", "winner_by", "winner_after", "pause_reason", "updated_at")
+        current.save(update_fields=changed)
     campaign.refresh_from_db()
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.accounts.http import WorkspaceRequest
+from apps.campaigns import variants
 from apps.campaigns.forms import CampaignForm, TestSendForm, version
 from apps.campaigns.letters import Preview
-from apps.campaigns.models import Campaign, TestSend
+from apps.campaigns.models import TestSend
 from apps.campaigns.preflight import field_warnings
-from apps.campaigns.services.campaigns import update_campaign
 from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
+from apps.campaigns.services.variants import copy_letter
+from apps.campaigns.variant_forms import VariantForm
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
+from apps.campaigns.views.edited import Edited, edited_or_404
 from apps.content.models import Editor
 from apps.content.services.letters import html_of, stored_design
 from apps.content.views.preview import letter_document
@@ -32,97 +34,131 @@ from core.errors import AppError, Conflict, InvalidInput
 
 SHOWN_TESTS = 5
 
-# Where the editor's save buttons lead.
-NEXT_PAGES = {
-    "test": "test_send",
-    "launch": "launch",
-    "builder": "builder",
-    "mode": "mode",
-}
+# Where the editor's save buttons lead: pages of what is edited, and those of the whole campaign.
+NEXT_PAGES = {"test": "test_send", "builder": "builder", "mode": "mode", "start": "start_from"}
+NEXT_OF_CAMPAIGN = ("launch", "variants")
 
 
 @require_http_methods(["GET", "POST"])
-def edit(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
-    if not campaign.is_draft:
+def edit(request: WorkspaceRequest, pk: int, number: int = 0) -> HttpResponse:
+    """A draft, or what differs in one of its variants."""
+    if number == 1:  # the campaign's own letter has its page
+        return to_page("edit", campaign_or_404(request, pk), request)
+    edited = edited_or_404(request, pk, number or 1)
+    if not edited.campaign.is_draft:
         messages.info(
             request,
             _("This campaign is scheduled: make it a draft again to change it.")
-            if campaign.is_scheduled
+            if edited.campaign.is_scheduled
             else _("This campaign has been launched: its letter cannot change."),
         )
-        return to_page("detail", campaign, request)
+        return to_page("detail", edited.campaign, request)
     if request.method == "GET":
-        return _editor(request, campaign, CampaignForm.of(campaign))
+        return _editor(request, edited, _form(edited))
     # The page saves by itself now and then, and shows what the answer says.
     wants_json = request.headers.get("Accept", "").startswith("application/json")
-    form = CampaignForm(request.POST, workspace=request.workspace)
+    form = _form(edited, request.POST)
     if not form.is_valid():
         if wants_json:
             return JsonResponse({"errors": form.errors}, status=422)
-        return _editor(request, campaign, form, status=422)
-    if form.cleaned_data["version"] != version(campaign):
+        return _editor(request, edited, form, status=422)
+    if form.cleaned_data["version"] != version(edited.campaign):
         if wants_json:
             raise Conflict(_("This draft was changed elsewhere. Save it to see what to do."))
-        return _stale_editor(request, campaign)
+        return _stale_editor(request, edited)
     try:
-        update_campaign(campaign=campaign, **form.content())
+        edited.save(**form.content())
     except Conflict:
         if wants_json:
             raise
         # Saved or launched elsewhere since the lines above have read it.
-        return _stale_editor(request, campaign_or_404(request, pk))
+        return _stale_editor(request, edited_or_404(request, pk, number or 1))
     except InvalidInput as error:
         if wants_json:
             raise
         form.add_error(None, error.message)
-        return _editor(request, campaign_or_404(request, pk), form, status=422)
+        return _editor(request, edited_or_404(request, pk, number or 1), form, status=422)
     if wants_json:
-        return JsonResponse({"version": version(campaign)})
-    for sentence in field_warnings(campaign):
+        return JsonResponse({"version": version(edited.campaign)})
+    return _saved(request, edited_or_404(request, pk, number or 1))
+
+
+def _saved(request: WorkspaceRequest, edited: Edited) -> HttpResponse:
+    """Go on to where the button leads."""
+    for sentence in field_warnings(edited.as_read()):
         messages.warning(request, sentence)
-    if next_page := NEXT_PAGES.get(request.POST.get("next", "")):
-        return to_page(next_page, campaign, request)
-    messages.success(request, _("The draft is saved."))
-    return to_page("edit", campaign, request)
+    page = request.POST.get("next", "")
+    if page in NEXT_PAGES:
+        return edited.to_page(NEXT_PAGES[page])
+    if page in NEXT_OF_CAMPAIGN:
+        return to_page(page, edited.campaign, request)
+    if edited.variant is None:
+        messages.success(request, _("The draft is saved."))
+    elif page == "copy":
+        copy_letter(campaign=edited.campaign, number=edited.variant.number)
+        messages.success(request, _("The campaign's letter is copied: change what shall differ."))
+    else:
+        words = _("Variant %(name)s is saved.") % {"name": edited.variant.name}
+        messages.success(request, words)
+    return edited.to_page("edit")
 
 
-def _stale_editor(request: WorkspaceRequest, campaign: Campaign) -> HttpResponse:
+def _form(edited: Edited, data: QueryDict | None = None) -> CampaignForm | VariantForm:
+    """What is saved, or what was posted."""
+    if edited.variant is not None:
+        if data is None:
+            return VariantForm.of(edited.campaign, edited.variant)
+        return VariantForm(data, has_letter=bool(edited.variant.editor))
+    if data is None:
+        return CampaignForm.of(edited.campaign)
+    return CampaignForm(data, workspace=edited.campaign.workspace)
+
+
+def _stale_editor(request: WorkspaceRequest, edited: Edited) -> HttpResponse:
     """What was written, not saved. The page carries the version of now: saving once more is a
     decision, and goes through."""
-    if not campaign.is_draft:
+    if not edited.campaign.is_draft:
         raise Conflict(_("This campaign was launched: its content cannot change any more."))
+    if edited.variant and request.POST.get("variant") != str(edited.variant.pk):
+        # Its number is another one's since an earlier one was removed.
+        raise Conflict(_("This variant does not exist any more."))
     data = request.POST.copy()
-    data["version"] = version(campaign)
-    form = CampaignForm(data, workspace=request.workspace)
-    return _editor(request, campaign, form, status=409, stale=True)
+    data["version"] = version(edited.campaign)
+    return _editor(request, edited, _form(edited, data), status=409, stale=True)
 
 
 def _editor(
     request: WorkspaceRequest,
-    campaign: Campaign,
-    form: CampaignForm,
+    edited: Edited,
+    form: CampaignForm | VariantForm,
     *,
     status: int = 200,
     stale: bool = False,
 ) -> HttpResponse:
     context = {
-        "campaign": campaign,
+        "campaign": edited.campaign,
+        "variant": edited.variant,
+        "edited": edited,
+        "tested": variants.of(edited.campaign),
         "form": form,
         "stale": stale,
-        **editor_context(request, campaign.editor),
-        "preview_url": reverse("campaigns:preview", args=[request.workspace.slug, campaign.pk]),
+        **editor_context(request, edited.letter.editor),
+        "edit_url": edited.url("edit"),
+        "preview_url": edited.url("preview"),
+        "preview_text_url": edited.url("preview_text"),
+        "template_url": edited.url("start_from"),
+        "save_template_url": edited.url("save_template"),
     }
-    return render(request, "campaigns/edit.html", context, status=status)
+    template = "campaigns/variant.html" if edited.variant else "campaigns/edit.html"
+    return render(request, template, context, status=status)
 
 
 @require_http_methods(["GET", "POST"])
 @xframe_options_sameorigin
-def preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
+def preview(request: WorkspaceRequest, pk: int, number: int = 1) -> HttpResponse:
     """The letter as a document for the editor's frame: what is posted, else what is saved."""
-    campaign = _with_posted_content(request, campaign_or_404(request, pk))
     try:
-        letter = _preview(request, campaign)
+        letter = _preview(request, edited_or_404(request, pk, number))
         html = letter.html or format_html("<pre>{}</pre>", letter.text)
     except AppError as error:
         html = format_html("<p>{}</p>", error.message)
@@ -130,12 +166,12 @@ def preview(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-def preview_text(request: WorkspaceRequest, pk: int) -> HttpResponse:
+def preview_text(request: WorkspaceRequest, pk: int, number: int = 1) -> HttpResponse:
     """The subject and the plain text of the same letter, as a fragment."""
-    campaign = _with_posted_content(request, campaign_or_404(request, pk))
-    context: dict[str, Any] = {"campaign": campaign, "unknown_contact": ""}
+    edited = edited_or_404(request, pk, number)
+    context: dict[str, Any] = {"campaign": edited.campaign, "unknown_contact": ""}
     try:
-        context["preview"] = _preview(request, campaign)
+        context["preview"] = _preview(request, edited)
     except AppError as error:
         context["error"] = error
     chosen = _preview_as(request)
@@ -144,20 +180,18 @@ def preview_text(request: WorkspaceRequest, pk: int) -> HttpResponse:
     return render(request, "campaigns/_preview_text.html", context)
 
 
-def _with_posted_content(request: WorkspaceRequest, campaign: Campaign) -> Campaign:
-    """The campaign with the form's content, unsaved and unchecked: drafts are often half-done."""
-    for name in ("subject", "design", "html", "text"):
+def _preview(request: WorkspaceRequest, edited: Edited) -> Preview:
+    """With the form's content, unsaved and unchecked: drafts are often half-done."""
+    letter = edited.letter
+    for name in ("subject", *(("design", "html", "text") if letter.editor else ())):
         if name in request.POST:
-            setattr(campaign, name, request.POST[name])
+            setattr(letter, name, request.POST[name])
+    if "design" in request.POST and letter.editor not in ("", Editor.HTML):
+        design = stored_design(editor=letter.editor, design=letter.design)
+        letter.html = html_of(editor=letter.editor, design=design)
+    campaign = edited.as_read()
     # The preview shows no sender, and must not wait for one.
     campaign.from_name, campaign.from_email, campaign.reply_to = "", "sender@example.com", ""
-    return campaign
-
-
-def _preview(request: WorkspaceRequest, campaign: Campaign) -> Preview:
-    if "design" in request.POST and campaign.editor != Editor.HTML:
-        design = stored_design(editor=campaign.editor, design=campaign.design)
-        campaign.html = html_of(editor=campaign.editor, design=design)
     return render_preview(campaign=campaign, contact=_contact(request, _preview_as(request)))
 
 
@@ -173,14 +207,22 @@ def _contact(request: WorkspaceRequest, email: str) -> Contact | None:
 
 
 @require_http_methods(["GET", "POST"])
-def test_send(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
+def sent_tests(request: WorkspaceRequest, pk: int, number: int = 1) -> HttpResponse:
+    edited = edited_or_404(request, pk, number)
+    campaign, variant = edited.campaign, edited.variant
     form = TestSendForm(request.POST or None, initial={"to": request.user.email})
     if form.is_valid():
-        send_test(campaign=campaign, to=form.cleaned_data["to"], by=request.user)
-        return to_page("test_send", campaign, request)
+        send_test(
+            campaign=campaign,
+            to=form.cleaned_data["to"],
+            by=request.user,
+            variant=variant.number if variant else 0,
+        )
+        return edited.to_page("test_send")
     context = {
         "campaign": campaign,
+        "edited": edited,
+        "edit_url": edited.url("edit"),
         "form": form,
         "tests": campaign.test_sends.order_by("-id")[:SHOWN_TESTS],
         "sandbox": not has_relay(request.workspace),

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.html import format_html
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
-from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.http import WorkspaceRequest
 from apps.campaigns import experiments, variants
-from apps.campaigns.forms import TestSendForm, version
 from apps.campaigns.models import Campaign, Variant
 from apps.campaigns.services import experiments as running
 from apps.campaigns.services import variants as drafts
-from apps.campaigns.services.testing import preview as render_preview
-from apps.campaigns.services.testing import send_test
-from apps.campaigns.variant_forms import TestForm, VariantForm
+from apps.campaigns.variant_forms import TestForm
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
-from apps.content.selectors import merge_fields
-from apps.content.views.preview import letter_document
-from core.errors import AppError, Conflict, InvalidInput
+from apps.campaigns.views.edited import Edited, draft_or_404
 
 # Seconds after which the figures of a test ask again.
 MOVING_EVERY = 5
-
-
-def _draft_or_404(request: WorkspaceRequest, pk: int) -> Campaign:
-    """Raises Conflict for a campaign that was launched."""
-    campaign = campaign_or_404(request, pk)
-    if not campaign.is_draft:
-        raise Conflict(_("This campaign was launched: its content cannot change any more."))
-    return campaign
-
-
-def _variant_page(campaign: Campaign, request: WorkspaceRequest, number: int) -> HttpResponse:
-    return redirect("campaigns:variant", request.workspace.slug, campaign.pk, number)
 
 
 @require_http_methods(["GET", "POST"])
@@ -78,69 +59,14 @@ def section(request: WorkspaceRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def add(request: WorkspaceRequest, pk: int) -> HttpResponse:
-    campaign = _draft_or_404(request, pk)
+    campaign = draft_or_404(request, pk).campaign
     variant = drafts.add_variant(campaign=campaign)
-    return _variant_page(campaign, request, variant.number)
-
-
-@require_http_methods(["GET", "POST"])
-def edit(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
-    campaign = _draft_or_404(request, pk)
-    variant = get_object_or_404(campaign.variants, number=number)
-    if number == 1:  # the campaign's own letter
-        return to_page("edit", campaign, request)
-    form = VariantForm(request.POST or None, initial=VariantForm.saved(campaign, variant))
-    if form.is_valid():
-        if request.POST.get("version") != version(campaign):
-            raise Conflict(
-                _("This campaign was changed in another window: reload the page to see it.")
-            )
-        try:
-            drafts.update_variant(campaign=campaign, number=number, **form.own())
-        except InvalidInput as error:
-            form.add_error(None, error.message)
-        else:
-            messages.success(request, _("Variant %(name)s is saved.") % {"name": variant.name})
-            return _variant_page(campaign, request, number)
-    context = {
-        "campaign": campaign,
-        "variant": variant,
-        "form": form,
-        "version": version(campaign),
-        "test_form": TestSendForm(initial={"to": request.user.email}),
-        "merge_fields": merge_fields(request.workspace),
-    }
-    return render(request, "campaigns/variant.html", context, status=422 if form.errors else 200)
-
-
-@require_GET
-@xframe_options_sameorigin
-def preview(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
-    """A variant's letter as a document for a frame."""
-    campaign = campaign_or_404(request, pk)
-    get_object_or_404(campaign.variants, number=number)
-    try:
-        letter = render_preview(campaign=campaign, variant=number)
-        html = letter.html or format_html("<pre>{}</pre>", letter.text)
-    except AppError as error:
-        html = format_html("<p>{}</p>", error.message)
-    return letter_document(html)
-
-
-@require_POST
-def test_send(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
-    campaign = campaign_or_404(request, pk)
-    get_object_or_404(campaign.variants, number=number)
-    form = TestSendForm(request.POST)
-    if not form.is_valid():
-        raise InvalidInput(" ".join(map(str, form.errors["to"])))
-    send_test(campaign=campaign, to=form.cleaned_data["to"], by=request.user, variant=number)
-    return to_page("test_send", campaign, request)
+    return Edited(campaign, variant).to_page("edit")
 
 
 @require_http_methods(["GET", "POST"])
 def remove(request: WorkspaceRequest, pk: int, number: int) -> HttpResponse:
-    campaign = _draft_or_404(request, pk)
+    campaign = draft_or_404(request, pk).campaign
     variant = get_object_or_404(campaign.variants.exclude(number=1), number=number)
     if request.method == "POST":
         drafts.remove_variant(campaign=campaign, number=number)

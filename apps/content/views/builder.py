@@ -36,11 +36,14 @@ def builder_policy(view: View) -> View:
 
 
 class Letter(Protocol):
-    """A campaign or a template."""
+    """A campaign's letter, a variant's, or a template."""
 
-    name: str
-    design: str
-    updated_at: datetime
+    @property
+    def name(self) -> str: ...
+    @property
+    def design(self) -> str: ...
+    @property
+    def updated_at(self) -> datetime: ...
 
 
 def builder_page(

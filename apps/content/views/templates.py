@@ -140,11 +140,11 @@ def _editor(
 
 
 def editor_context(request: WorkspaceRequest, editor: str) -> dict[str, object]:
-    """What content/_letter.html needs beside its form."""
+    """What content/_letter.html needs beside its form; without an editor, the page's preview."""
     kind = "html" if editor == Editor.HTML else "mjml"
     return {
         "editor": editor,
-        "editor_label": Editor(editor).label,
+        "editor_label": Editor(editor).label if editor else "",
         "merge_fields": merge_fields(request.workspace),
         "saved_blocks": blocks_of(request.workspace, kind) if editor in ("html", "mjml") else [],
         "unsubscribe_code": '<a href="{{{{ unsubscribe_url }}}}">{}</a>'.format(_("Unsubscribe")),

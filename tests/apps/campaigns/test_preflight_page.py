@@ -154,9 +154,8 @@ def test_links_are_asked_by_a_worker(
     assert outside.asked(campaign) is None
     page = client_of(owner).get(url(campaign, "outside/")).content.decode()
     assert "load delay:2s" in page
-    cache.set(
-        outside._key(campaign), outside._of_links(["http://127.0.0.1:9/x"], [], blocking=True)
-    )
+    dead = ("", "dead_links", "blocking", 1, ["http://127.0.0.1:9/x"])
+    cache.set(outside._key(campaign), [dead])
     found = client_of(owner).get(url(campaign, "outside/")).content.decode()
     assert "Links that lead nowhere (1): http://127.0.0.1:9/x" in found
     assert 'value="dead_links"' in found
@@ -168,7 +167,7 @@ def test_what_the_world_says_is_kept_for_this_letter(campaign: Campaign) -> None
     Campaign.objects.filter(pk=campaign.pk).update(html='<a href="http://127.0.0.1:9/x">x</a>')
     outside.look(campaign.pk)
     campaign.refresh_from_db()
-    assert [one.code for one in outside.asked(campaign) or []] == ["dead_links"]
+    assert [one.code for _name, one in outside.asked(campaign) or []] == ["dead_links"]
     campaign.html = '<a href="http://127.0.0.1:9/y">x</a>'
     assert outside.known(campaign) == []
     outside.look(0)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.accounts.models import User, Workspace
 from apps.campaigns import letters, tokens, variants
 from apps.campaigns.models import Campaign, CampaignLink, Delivery, TestSend, Variant
+from apps.campaigns.online import letter_online
 from apps.campaigns.services import launch, monitoring, testing
 from apps.campaigns.services.sending import batches
 from core.errors import InvalidInput
@@ -98,6 +99,16 @@ def test_a_number_leads_to_one_address_in_all_variants(workspace: Workspace) -> 
     assert found[3] == [(3, "https://shop.test/summer"), (2, "https://shop.test/all")]
     assert found[4] == [(2, "https://shop.test/all"), (4, "https://shop.test/all")]
     assert CampaignLink.objects.filter(campaign=campaign).count() == 4
+
+
+def test_the_page_of_a_letter_shows_the_variant_that_was_sent(workspace: Workspace) -> None:
+    campaign = make_tested(
+        workspace, 2, {"html": "<p>Quite another letter</p>"}, share=100, view_online=True
+    )
+    rows = dict(Delivery.objects.filter(campaign=prepared(campaign)).values_list("variant", "pk"))
+    pages = {variant: letter_online(tokens.sign_view(*key)) or "" for variant, key in rows.items()}
+    assert [number for number, page in pages.items() if "Quite another" in page] == [2]
+    assert "Hello" in pages[1]
 
 
 def test_without_variants_the_letter_is_that_of_before(workspace: Workspace) -> None:

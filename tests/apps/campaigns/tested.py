@@ -23,7 +23,8 @@ def make_tested(
         make_contact(workspace, to=chosen)
     campaign = make_campaign(workspace, chosen, test_share=share, **fields)
     for place, differing in enumerate([{}, *own], start=1):
-        Variant.objects.create(campaign=campaign, number=place, **differing)
+        editor = "html" if {"html", "text"} & {*differing} else ""
+        Variant.objects.create(campaign=campaign, number=place, **{"editor": editor} | differing)
     return campaign
 
 

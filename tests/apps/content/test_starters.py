@@ -9,8 +9,10 @@ import pytest
 from apps.content import starters
 from apps.content.services.letters import html_of
 from apps.content.starters import _FOLDER, _TEXT, Starter
+from mailkit.css import inline_css
 from mailkit.mjml import not_for_builder
 from mailkit.personalize import Template, compile_template
+from mailkit.preflight import look_at
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
@@ -29,6 +31,9 @@ def test_every_letter(starter: Starter, language: str) -> None:
     assert len(html.encode()) < 60_000  # Gmail cuts letters at 102 KB
     # Nothing is fetched from anywhere when it is opened.
     assert not re.search(r"<img|<link|@import|url\(", html)
+    # Nor does preflight take its layout for a trick.
+    looks = look_at(inline_css(html))
+    assert looks.hidden < 100 < looks.seen
     template = compile_template(html, html=True)
     assert isinstance(template, Template)
 
