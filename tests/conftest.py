@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # around xdist, which looks for the marks
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
     """One xdist worker runs all tests of a stack: each stack is two dozen processes."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))
+    yield
+    if config.getoption("loadgroup", False):
+        for item in items:
+            grouped = item.get_closest_marker("xdist_group") is not None
+            assert grouped == item.nodeid.endswith("@stack"), "xdist does not group tests"
 
 
 @pytest.fixture(scope="session")

@@ -14,14 +14,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
 def test_a_visitor_subscribes_by_a_form(page: Page, stack: RunningStack) -> None:
-    stack.manage("create_account", "lena@example.com", "--workspace", "Lena shop")
-    sign_in(page, "lena@example.com")
-    expect(page).to_have_url(re.compile(r"/w/lena-shop/$"))
-    page.goto("/w/lena-shop/audience/forms/")
+    stack.manage("create_account", "sonja@example.com", "--workspace", "Sonja shop")
+    sign_in(page, "sonja@example.com")
+    expect(page).to_have_url(re.compile(r"/w/sonja-shop/$"))
+    page.goto("/w/sonja-shop/audience/forms/")
     page.get_by_role("link", name="New list").click()
     page.get_by_label("Name").fill("News")
     page.get_by_role("button", name="Create the list").click()
-    page.goto("/w/lena-shop/audience/forms/")
+    page.goto("/w/sonja-shop/audience/forms/")
     page.get_by_role("link", name="Make a form").click()
     page.get_by_label("Name").first.fill("Footer")
     page.get_by_label("News").check()
@@ -50,9 +50,9 @@ def test_a_visitor_subscribes_by_a_form(page: Page, stack: RunningStack) -> None
     find = (
         "SELECT key FROM mailer_signup WHERE email = 'visitor@inbox.sandbox.test' AND mail = 'sent'"
     )
-    sign_in(page, "lena@example.com")
-    expect(page).to_have_url(re.compile(r"/w/lena-shop/$"))
-    page.goto("/w/lena-shop/sandbox/")
+    sign_in(page, "sonja@example.com")
+    expect(page).to_have_url(re.compile(r"/w/sonja-shop/$"))
+    page.goto("/w/sonja-shop/sandbox/")
     letter = page.get_by_role("link", name=re.compile("Please confirm"))
     expect(letter).to_be_visible()  # the page asks for new messages by itself
     letter.click()
