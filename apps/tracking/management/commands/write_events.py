@@ -19,8 +19,7 @@ from apps.tracking.services import writing
 logger = logging.getLogger(__name__)
 
 # Between two looks where few wait, and after something went wrong. What gathers meanwhile is
-# written together, which costs less: an event of a batch of 300 costs half as much again as one of
-# 2,000.
+# written together, which costs less.
 IDLE_SECONDS, AGAIN_SECONDS = 1.0, 1.0
 WARN_SECONDS = 60
 # Those who wait for a page go first; what waits here waits in the stream.
