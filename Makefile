@@ -48,7 +48,7 @@ run-celery-worker: setup ## the four worker pools, in the background
 run-celery-beat: setup ## beat, in the foreground
 	@exec $(VENV)/python -m celery -A core.celery beat --loglevel=info --pidfile=
 
-stop-celery: ## stop the pools and beat that the scripts started
+stop-celery: ## stop what the scripts started
 	@./start_all_workers.sh stop
 
 celery-status: setup ## send a canary through every queue

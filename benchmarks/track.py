@@ -15,11 +15,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+import psutil
 import uvloop
 
 from benchmarks import support
@@ -46,12 +48,14 @@ def main() -> int:
     seconds = support.number("SECONDS", 5)
     letters = support.number("LETTERS", 20_000)
     connections = support.number("CONNECTIONS", 16)
-    with support.running_service(only_servers=True):
-        line, bars = measure(rounds, seconds, letters, connections)
+    with support.running_service(only_servers=True) as service:
+        line, bars = measure(service, rounds, seconds, letters, connections)
     return support.verdict(line, bars)
 
 
-def measure(rounds: int, seconds: int, letters: int, connections: int) -> Result:
+def measure(
+    service: support.Service, rounds: int, seconds: int, letters: int, connections: int
+) -> Result:
     from apps.tracking import stream
     from core.cli import print_table
 
@@ -64,17 +68,24 @@ def measure(rounds: int, seconds: int, letters: int, connections: int) -> Result
         _serving("benchmarks.track:empty") as nothing,
         _Writer() as writer,
     ):
-        for port in (ours, nothing):  # each worker process has its imports and caches then
-            answered += _load(port, requests, connections, 1).good * (port == ours)
+        for server in (ours, nothing):  # each worker process has its imports and caches then
+            answered += _load(server.port, requests, connections, 1).good * (server is ours)
+        _wait_until_written()
+        costs = {"ours": _Cpu(service, ours.process), "empty": _Cpu(service, nothing.process)}
         for turn in range(rounds):
             support.say(f"round {turn + 1} of {rounds}")
-            with writer.killed_after(seconds / 2):
-                load = _load(ours, requests, connections, seconds)
+            with costs["ours"] as cost:
+                with writer.killed_after(seconds / 2):
+                    load = _load(ours.port, requests, connections, seconds)
+                cost.requests += load.good
+                waiting = stream.waiting()
+                _wait_until_written()
             answered += load.good
             rates["ours"].append(load.good / seconds)
-            waiting = stream.waiting()
-            _wait_until_written()
-            rates["empty"].append(_load(nothing, requests, connections, seconds).good / seconds)
+            with costs["empty"] as cost:
+                done = _load(nothing.port, requests, connections, seconds).good
+                cost.requests += done
+            rates["empty"].append(done / seconds)
             shown = [f"{rates[name][-1]:.0f}" for name in rates]
             rows.append((turn + 1, *shown, waiting, load.failed))
         _wait_until_written()
@@ -82,6 +93,7 @@ def measure(rounds: int, seconds: int, letters: int, connections: int) -> Result
     events = _events()
     titles = ("round", "ours", "empty", "events waiting at its end", "failed")
     print_table("Requests a second", titles, rows)
+    print_table("CPU microseconds a request", ("process", *costs), _cost_rows(costs))
     support.say(f"{answered} requests answered, {events} events, {kills} kills of the writer")
     return judge(median(rates["ours"]), median(rates["empty"]), answered, events)
 
@@ -96,6 +108,55 @@ def judge(ours: float, nothing: float, answered: int, events: int) -> Result:
     return f"bench-track: ours {ours:.0f} empty {nothing:.0f} ratio {ratio:.2f} lost {lost}", bars
 
 
+# What it costs.
+
+
+class _Cpu:
+    """CPU seconds by kind of process while `with` blocks run, for so many `requests`."""
+
+    def __init__(self, service: support.Service, server: psutil.Process) -> None:
+        self.requests = 0
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._manager = psutil.Process(service.manager_pid)
+        self._server = server
+
+    def __enter__(self) -> _Cpu:
+        self._before = self._spent()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for kind, spent in self._spent().items():
+            self.seconds[kind] += spent - self._before[kind]
+
+    def _spent(self) -> dict[str, float]:
+        """What has ended by now is counted with its parent, and so with the same kind."""
+        from apps.ops.processes import kind_of
+
+        spent: dict[str, float] = defaultdict(float)
+        for process in self._manager.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spent[kind_of(process)] += sum(process.cpu_times()[:4])
+        for process in (self._server, *self._server.children()):
+            spent["web"] += sum(process.cpu_times()[:2])
+        bench = psutil.Process()
+        spent["client"] = sum(bench.cpu_times()[:2])
+        spent["writer"] = sum(bench.cpu_times()[2:4])
+        for process in bench.children():
+            if kind_of(process) == "writer":
+                spent["writer"] += sum(process.cpu_times()[:4])
+        return spent
+
+
+def _cost_rows(costs: dict[str, _Cpu]) -> list[tuple[str, ...]]:
+    each = {
+        name: {kind: spent / max(cost.requests, 1) * 1e6 for kind, spent in cost.seconds.items()}
+        for name, cost in costs.items()
+    }
+    kinds = sorted(set().union(*each.values()))
+    rows = [(kind, *(f"{each[name].get(kind, 0):.0f}" for name in each)) for kind in kinds]
+    return [*rows, ("all", *(f"{sum(each[name].values()):.0f}" for name in each))]
+
+
 # The letters, and who asks for them.
 
 
@@ -108,6 +169,7 @@ def _requests(letters: int) -> Iterator[bytes]:
     from apps.campaigns.models import Campaign, CampaignLink
     from apps.campaigns.services.partitions import ensure_partition
     from apps.campaigns.tokens import Kind, LetterTokens
+    from apps.mailer.models import Contact
     from apps.tracking.services.partitions import ensure_next_months
 
     ensure_next_months()
@@ -121,18 +183,21 @@ def _requests(letters: int) -> Iterator[bytes]:
         for number in range(1, LINKS + 1)
     )
     links.publish(campaign.pk)
+    people = Contact.objects.bulk_create(
+        (Contact(workspace=workspace, email=f"{n}@books.example") for n in range(letters)),
+        batch_size=2000,
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO campaigns_delivery (campaign_id, contact_id, email, status, updated_at) "
-            "SELECT %s, n, n || '@books.example', 'sent', now() - interval '1 day' "
-            "FROM generate_series(1, %s) AS n",
-            [campaign.pk, letters],
+            "SELECT %s, id, email, 'sent', now() - interval '1 day' FROM mailer_contact",
+            [campaign.pk],
         )
         cursor.execute("VACUUM ANALYZE campaigns_delivery")
     made = []
-    for contact in range(1, letters + 1):
-        signed = LetterTokens(campaign.pk, contact, LINKS)
-        pixel, link = signed.of(Kind.OPEN), signed.link(contact % LINKS + 1)
+    for contact in people:
+        signed = LetterTokens(campaign.pk, contact.pk, LINKS)
+        pixel, link = signed.of(Kind.OPEN), signed.link(contact.pk % LINKS + 1)
         made += [_request(f"/o/{pixel}.gif"), _request(f"/c/{link}")]
     return itertools.cycle(made)
 
@@ -160,9 +225,15 @@ def _events() -> int:
 # The servers.
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    port: int
+    process: psutil.Process
+
+
 @contextlib.contextmanager
-def _serving(application: str) -> Iterator[int]:
-    """gunicorn as the product runs it; its port."""
+def _serving(application: str) -> Iterator[_Server]:
+    """gunicorn as the product runs it."""
     port = free_ports(1)[0]
     command = [
         sys.executable, "-m", "gunicorn", application, "--config", "python:core.gunicorn",
@@ -176,7 +247,7 @@ def _serving(application: str) -> Iterator[int]:
     )
     try:
         support._wait_for_port(port, 60)
-        yield port
+        yield _Server(port, psutil.Process(process.pid))
     finally:
         process.terminate()
         process.wait(30)

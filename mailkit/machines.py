@@ -85,6 +85,7 @@ def classify(hits: Sequence[Hit], handed_over: float | None) -> list[str]:
     return [known or _by_neighbour(hit, evidence) for hit, known in zip(hits, classes, strict=True)]
 
 
+@lru_cache(maxsize=10_000)
 def is_image_proxy(agent: str) -> bool:
     """Whether the agent and the address are those of a proxy, and tell nothing of the person."""
     return agent == _APPLE_PROXY or any(word in agent for word in _IMAGE_PROXIES + _GMAIL_PREFETCH)

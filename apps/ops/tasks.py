@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from apps.campaigns.services import confirmations, monitoring
 from apps.mailer.services import bulk, importing, imports, verification
 from apps.returns.services import mailboxes, receiving
@@ -16,20 +18,36 @@ def test_celery() -> str:
     return "ok"
 
 
+# In this order, letters first.
+SWEEPS: tuple[Callable[[], object], ...] = (
+    monitoring.sweep,
+    confirmations.sweep,
+    importing.ring_abandoned_imports,
+    verification.ring_due_checks,
+    bulk.ring_abandoned_jobs,
+    bulk.remove_expired_files,
+    imports.remove_old_files,
+    domains.ring_due_checks,
+    relays.ring_due_checks,
+    partitions.ensure_next_months,
+    counting.fold,
+    receiving.ring_due,
+    receiving.remove_old,
+    mailboxes.ring_due,
+)
+
+
 @app.task(name="apps.ops.tasks.sweep_due_work")
 def sweep_due_work() -> None:
-    """Ring for every row that is due and has nobody working on it."""
-    monitoring.sweep()
-    confirmations.sweep()
-    importing.ring_abandoned_imports()
-    verification.ring_due_checks()
-    bulk.ring_abandoned_jobs()
-    bulk.remove_expired_files()
-    imports.remove_old_files()
-    domains.ring_due_checks()
-    relays.ring_due_checks()
-    partitions.ensure_next_months()
-    counting.fold()
-    receiving.ring_due()
-    receiving.remove_old()
-    mailboxes.ring_due()
+    """Ring for every row that is due and has nobody working on it.
+
+    One that fails (a file that cannot be deleted, say) does not keep the others from their turn.
+    """
+    failed = []
+    for sweep in SWEEPS:
+        try:
+            sweep()
+        except Exception as error:  # noqa: BLE001 - raised below, with its own trace
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("sweeps failed", failed)

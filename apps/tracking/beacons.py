@@ -10,12 +10,12 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.utils.encoding import iri_to_uri
 
 from apps.campaigns import links, tokens
 from apps.campaigns.tokens import Kind
 from apps.tracking import stream
+from core.http import written_address
 
 # One transparent pixel (GIF89a).
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -87,13 +87,4 @@ def _note(kind: str, ids: tuple[int, int, int], meta: Meta) -> None:
     """HEAD, which people do not send, counts for nothing."""
     if meta["REQUEST_METHOD"] == "GET":
         agent = meta.get("HTTP_USER_AGENT", "")
-        stream.append(stream.beacon(kind, *ids, agent, _address(meta)))
-
-
-def _address(meta: Meta) -> str:
-    """Behind a proxy of ours the last one in X-Forwarded-For: it wrote that itself."""
-    if settings.SECURE_PROXY_SSL_HEADER:
-        forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", ""))
-        if forwarded:
-            return forwarded.rpartition(",")[2].strip()
-    return str(meta.get("REMOTE_ADDR", ""))
+        stream.append(stream.beacon(kind, *ids, agent, written_address(meta)))

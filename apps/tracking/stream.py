@@ -5,6 +5,7 @@ A stream in Valkey, from its beginning: what has been written is deleted, so wha
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import random
@@ -24,6 +25,16 @@ LONGEST_AGENT = 300
 # Of those that a process keeps while Valkey is away.
 MOST_KEPT = 10_000
 AGAIN_SECONDS = 1.0
+# A process that is killed outright loses what it gathered in this time.
+GATHER_SECONDS = 0.01
+MOST_TOGETHER = 500
+# For what a process still has when it ends.
+EXIT_SECONDS = 2.0
+# One command and one reply for many entries.
+_APPEND = """
+for _, event in ipairs(ARGV) do redis.call('XADD', KEYS[1], '*', 'event', event) end
+"""
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Beacon(NamedTuple):
@@ -58,82 +69,85 @@ def beacon(
     )
 
 
-class _Kept:
-    """What could not be appended yet, sent after it by a thread of its own."""
+class Outbox:
+    """What this process has noted, on its way into the stream.
+
+    A thread sends what gathers: a command for each request would cost more than all the rest of
+    it, and requests do not wait for Valkey. While Valkey is away some is kept, and sent later.
+    """
 
     def __init__(self) -> None:
         self.waiting: deque[Beacon] = deque()
         self.lost = 0
         self._lock = threading.Lock()
-        self._sending = False
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def add(self, one: Beacon) -> None:
-        with self._lock:
-            if len(self.waiting) < MOST_KEPT:
-                self.waiting.append(one)
-            else:
-                self.lost += 1
-                if self.lost % 1000 == 1:
-                    logger.error("Valkey is away: %s opens and clicks are lost", self.lost)
-            if not self._sending:
-                self._sending = True
-                threading.Thread(target=self._send, daemon=True).start()
+        if len(self.waiting) >= MOST_KEPT:
+            self._lose()
+            return
+        self.waiting.append(one)
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
 
-    def _send(self) -> None:
+    def flush(self, seconds: float) -> bool:
+        """Wait until all is sent; whether it is."""
+        deadline = time.monotonic() + seconds
+        while self.waiting and time.monotonic() < deadline:
+            time.sleep(GATHER_SECONDS / 10)
+        return not self.waiting
+
+    def _lose(self) -> None:
+        with self._lock:
+            self.lost += 1
+            if self.lost % 1000 == 1:
+                logger.error("Valkey is away: %s opens and clicks are lost", self.lost)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
         while True:
-            time.sleep(AGAIN_SECONDS)
+            self._wake.wait()
+            self._wake.clear()
             try:
                 while self.waiting:
-                    _add(self.waiting[0])
-                    self.waiting.popleft()
+                    self._send()
+                pause = GATHER_SECONDS
             except redis.RedisError as error:
                 logger.warning("%s opens and clicks wait for Valkey: %s", len(self.waiting), error)
-            with self._lock:
-                if not self.waiting:
-                    self._sending = False
-                    return
+                self._wake.set()
+                pause = AGAIN_SECONDS
+            time.sleep(pause)
+
+    def _send(self) -> None:
+        """Raises redis.RedisError. What was sent in vain, perhaps, is sent again: see Beacon."""
+        # Others append meanwhile, but nobody else takes away.
+        number = min(len(self.waiting), MOST_TOGETHER)
+        events = [_encode(self.waiting[place]) for place in range(number)]
+        valkey.client().eval(_APPEND, 1, KEY, *events)
+        for _sent in events:
+            self.waiting.popleft()
 
 
-kept = _Kept()
+outbox = Outbox()
 
 
 def append(one: Beacon) -> None:
-    """Never fails: while Valkey is away this process keeps some, and tries again."""
-    if not kept.waiting:  # otherwise it is away: nobody else waits for it
-        try:
-            _add(one)
-            return
-        except redis.RedisError:
-            pass
-    kept.add(one)
+    """Never fails, never waits: it is in the stream about GATHER_SECONDS later."""
+    outbox.add(one)
 
 
-_own = threading.local()
-
-
-def _add(one: Beacon) -> None:
-    """Raises redis.RedisError. After a lost connection it is tried again: see Beacon."""
-    connection = _connection()
-    for last in (False, True):
-        try:
-            connection.send_command(  # type: ignore[no-untyped-call]
-                "XADD", KEY, "*", "event", json.dumps(one)
-            )
-            connection.read_response()
-            return
-        except (redis.ConnectionError, redis.TimeoutError):
-            connection.disconnect()  # type: ignore[no-untyped-call]
-            if last:
-                raise
-
-
-def _connection() -> redis.Connection:
-    """This thread's own: to borrow one of a pool costs twice as much as to send the command."""
-    pool = valkey.client().connection_pool
-    if getattr(_own, "pool", None) is not pool:
-        _own.pool, _own.connection = pool, pool.make_connection()
-    connection: redis.Connection = _own.connection
-    return connection
+@atexit.register
+def _send_the_rest() -> None:
+    if not outbox.flush(EXIT_SECONDS):
+        logger.error("Valkey is away: %s opens and clicks are lost", len(outbox.waiting))
 
 
 def waiting() -> int:

@@ -1,7 +1,7 @@
-"""Worker pools and beat as background processes, without the process manager.
+"""Worker pools, beat, writer and receiver as background processes, without the process manager.
 
 `start_celery_workers.sh` and `start_all_workers.sh` call this: one process group, one pid file
-and one log a pool, under `.local/workers/`. `python -m core.local.workers run NAME` becomes one
+and one log for each, under `.local/workers/`. `python -m core.local.workers run NAME` becomes one
 of them in the foreground instead, as containers want it.
 """
 
@@ -25,10 +25,12 @@ from core.local import runtime
 from core.local.runtime import BASE_DIR
 from core.local.stack import POOLS, child_environment, worker_options
 
-BEAT = "beat"
+BEAT, WRITER, INBOUND = "beat", "writer", "inbound"
+# Those that are commands of manage.py.
+MANAGED = {WRITER: "write_events", INBOUND: "receive_mail"}
 SCRIPTS = {
     "pools": ("start_celery_workers.sh", tuple(POOLS)),
-    "all": ("start_all_workers.sh", (*POOLS, BEAT)),
+    "all": ("start_all_workers.sh", (*POOLS, BEAT, *MANAGED)),
 }
 RUNNING, SOME_RUNNING, NOT_RUNNING = 0, 1, 3  # exit codes of `status`, as the LSB has them
 READY_SECONDS = 60
@@ -73,22 +75,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Become the pool (or beat) of that name, in the foreground."""
+    """Become the one of that name, in the foreground."""
     parser = argparse.ArgumentParser(prog="python -m core.local.workers run")
-    parser.add_argument("name", choices=(*POOLS, BEAT))
-    command = celery_command(parser.parse_args(arguments).name)
+    parser.add_argument("name", choices=SCRIPTS["all"][1])
+    command = command_of(parser.parse_args(arguments).name)
     os.execve(command[0], command, child_environment())
 
 
-def celery_command(name: str, *interpreter_options: str) -> list[str]:
-    """The command of a pool or of beat; what comes from the environment has been checked."""
+def command_of(name: str, *interpreter_options: str) -> list[str]:
+    """The command of one; what comes from the environment has been checked."""
+    if name in MANAGED:
+        return [sys.executable, *interpreter_options, "manage.py", MANAGED[name]]
     options = [BEAT, "--loglevel=info", "--pidfile="] if name == BEAT else worker_options(name)
     return [sys.executable, *interpreter_options, "-m", "celery", "-A", "core.celery", "--quiet",
             *options]  # fmt: skip
 
 
 class Pool:
-    """One background process group: a Celery worker with its children, or beat."""
+    """One background process group: a Celery worker with its children, or one of the others."""
 
     def __init__(self, name: str) -> None:
         folder = workers_dir()
@@ -119,7 +123,7 @@ class Pool:
         with open(self.log, "ab") as log:
             # A session of its own: no terminal, so none to be hung up with.
             process = subprocess.Popen(
-                celery_command(self.name, "-X", self.mark),
+                command_of(self.name, "-X", self.mark),
                 cwd=BASE_DIR, env=child_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -127,9 +131,19 @@ class Pool:
         return process
 
     def is_ready(self) -> bool:
-        """Whether a worker's children are there: by then it has read the settings and tasks."""
+        """Whether a worker's children are there, or what is no worker listens or is connected.
+
+        By then it has read the settings. Beat may wait for another one before it does anything.
+        """
         parent = self.parent()
-        return parent is not None and (self.name == BEAT or bool(parent.children()))
+        if parent is None:
+            return False
+        try:
+            if self.name in MANAGED:
+                return bool(parent.net_connections())
+            return self.name == BEAT or bool(parent.children())
+        except psutil.NoSuchProcess:
+            return False
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -177,6 +191,7 @@ def start(pools: Sequence[Pool]) -> None:
     check_sizes(missing)
     check_servers()
     stop([pool for pool in missing if pool.processes()], STOP_SECONDS)
+    missing = [pool for pool in missing if not _is_served_elsewhere(pool)]
     try:
         wait_until_ready({pool: pool.launch() for pool in missing})
     except (WorkerError, KeyboardInterrupt):
@@ -184,6 +199,24 @@ def start(pools: Sequence[Pool]) -> None:
         raise
     for pool in missing:
         print(f"{pool.name}: started; log in {pool.log}")
+
+
+def _is_served_elsewhere(pool: Pool) -> bool:
+    """Whether another receiver, such as that of `make up`, has the port already."""
+    if pool.name != INBOUND or runtime.is_free(port := inbound_port()):
+        return False
+    print(f"{pool.name}: not started, port {port} is taken; set INBOUND_PORT for a second one")
+    return True
+
+
+def inbound_port() -> int:
+    """As core.settings has it."""
+    if given := os.environ.get("INBOUND_PORT", ""):
+        if not given.isdecimal():
+            raise WorkerError(f"INBOUND_PORT must be a whole number, not {given!r}.")
+        return int(given)
+    own_servers = os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")
+    return 2525 if own_servers else runtime.load().inbound_port
 
 
 def wait_until_ready(launched: dict[Pool, subprocess.Popen[bytes]]) -> None:

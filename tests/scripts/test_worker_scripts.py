@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from psycopg import sql
 from core.celery import QUEUES
 from core.local.runtime import BASE_DIR, free_ports
 from core.local.stack import worker_options
-from core.local.workers import SCRIPTS
+from core.local.workers import MANAGED, SCRIPTS
 
 pytestmark = pytest.mark.xdist_group("worker-scripts")
 
@@ -50,6 +51,7 @@ def environment(
     """For the scripts; whatever they left running is ended with the test."""
     for queue in QUEUES:
         monkeypatch.setenv(f"{queue.upper()}_CONCURRENCY", "1")
+    monkeypatch.setenv("INBOUND_PORT", str(free_ports(1)[0]))
     yield os.environ | {"VASHSENDER_LOCAL": str(tmp_path), "DATABASE_URL": database_url}
     for process in ours(tmp_path):
         process.kill()
@@ -92,12 +94,15 @@ def test_the_life_of_all_workers(call: Callable[..., Run], tmp_path: Path) -> No
     assert call(POOLS, "status").returncode == 0
     alive = call(sys.executable, "manage.py", "pools")
     assert alive.stdout.split("\n")[:4] == [f"{queue}: alive" for queue in QUEUES]
-    for name in (*QUEUES, "beat"):
+    for name in (*QUEUES, "beat", *MANAGED):
         parent = parent_of(tmp_path, name)
         assert (os.getsid(parent.pid), parent.terminal()) == (parent.pid, None)
         assert (tmp_path / "workers" / f"{name}.log").exists()
         if name in QUEUES:
             assert shlex.join(parent.cmdline()).endswith(shlex.join(worker_options(name)))
+        if name in MANAGED:
+            assert parent.cmdline()[-2:] == ["manage.py", MANAGED[name]]
+    socket.create_connection(("127.0.0.1", int(os.environ["INBOUND_PORT"])), 10).close()
 
     before = {process.pid for process in ours(tmp_path)}
     for script in (ALL, POOLS):
@@ -119,9 +124,9 @@ def test_the_life_of_all_workers(call: Callable[..., Run], tmp_path: Path) -> No
     assert "import: started" not in mended.stdout
     assert call(ALL, "status").returncode == 0
 
-    beat = parent_of(tmp_path, "beat")
+    others = {parent_of(tmp_path, name).pid for name in ("beat", *MANAGED)}
     assert call(POOLS, "stop").returncode == 0
-    assert [process.pid for process in ours(tmp_path)] == [beat.pid]
+    assert {process.pid for process in ours(tmp_path)} == others
     assert call(ALL, "status").returncode == 1
     assert call(POOLS, "status").returncode == 3
 
@@ -247,6 +252,24 @@ def test_a_pool_that_cannot_run_takes_the_start_back(
     assert call(ALL, "status").returncode == 3
 
 
+def test_a_receiver_whose_port_is_taken_is_left_out(
+    call: Callable[..., Run], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", int(os.environ["INBOUND_PORT"]))):
+        started = call(ALL, "start")
+        assert started.returncode == 0, started.stderr
+        assert "inbound: not started, port" in started.stdout
+        said = call(ALL, "status")
+        assert (said.returncode, "inbound: not running" in said.stdout) == (1, True)
+    again = call(ALL, "start")
+    assert (again.returncode, again.stdout.count(": started")) == (0, 1)
+    assert call(ALL, "status").returncode == 0
+    assert call(ALL, "stop").returncode == 0
+    refused = call(ALL, "start", INBOUND_PORT="smtp")
+    assert refused.returncode == 1
+    assert "INBOUND_PORT must be a whole number" in refused.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_start_leaves_nothing(
     number: signal.Signals, environment: dict[str, str], tmp_path: Path
@@ -263,7 +286,7 @@ def test_an_interrupted_start_leaves_nothing(
 
 def test_the_scripts_know_every_queue() -> None:
     assert SCRIPTS["pools"][1] == QUEUES
-    assert SCRIPTS["all"][1] == (*QUEUES, "beat")
+    assert SCRIPTS["all"][1] == (*QUEUES, "beat", "writer", "inbound")
 
 
 def test_usage_is_said_without_an_action(call: Callable[..., Run]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from django.db import connection
 
@@ -17,8 +16,7 @@ Letter = tuple[int, int]
 _SETTLED = "It was opened, so it was accepted; the server's answer was lost."
 
 
-@dataclass(frozen=True, slots=True)
-class Engaged:
+class Engaged(NamedTuple):
     """When a letter was first opened and clicked in. A click is an open as well: pictures may have
     been blocked."""
 
@@ -29,11 +27,39 @@ class Engaged:
 
 
 def note(engaged: Sequence[Engaged]) -> None:
-    """Remember first opens and clicks; what is known already stays. In a transaction."""
-    _mark("opened_at", OPENED, [(*_key(one), one.opened_at) for one in engaged])
-    _mark(
-        "clicked_at", CLICKED, [(*_key(one), one.clicked_at) for one in engaged if one.clicked_at]
-    )
+    """Remember first opens and clicks; what is known already stays. In a transaction.
+
+    One statement sets both times and counts them: the ledger's triggers run once for a row.
+    """
+    if not engaged:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            {_LETTERS}, first AS MATERIALIZED (
+                SELECT row.campaign_id, row.contact_id, row.provider,
+                       CASE WHEN row.opened_at IS NULL THEN letter.at END AS opened,
+                       CASE WHEN row.clicked_at IS NULL THEN letter.clicked END AS clicked
+                FROM campaigns_delivery AS row JOIN letter USING (campaign_id, contact_id)
+                WHERE row.opened_at IS NULL
+                   OR (row.clicked_at IS NULL AND letter.clicked IS NOT NULL)
+                FOR UPDATE OF row
+            ), marked AS (
+                UPDATE campaigns_delivery AS row
+                SET opened_at = COALESCE(row.opened_at, first.opened),
+                    clicked_at = COALESCE(row.clicked_at, first.clicked)
+                FROM first
+                WHERE row.campaign_id = first.campaign_id AND row.contact_id = first.contact_id
+            )
+            INSERT INTO campaigns_tally (campaign_id, provider, status, fault, number)
+            SELECT campaign_id, provider, counted, '', number
+            FROM (SELECT campaign_id, provider, count(opened) AS opens, count(clicked) AS clicks
+                  FROM first GROUP BY 1, 2) AS firsts,
+            LATERAL (VALUES (%(opened)s, opens), (%(clicked)s, clicks)) AS kind (counted, number)
+            WHERE number > 0
+            """,
+            {"letters": _text(engaged), "opened": OPENED, "clicked": CLICKED},
+        )
 
 
 def take_back(letters: Collection[Letter]) -> None:
@@ -62,42 +88,14 @@ def settle_unknown(letters: Collection[Letter]) -> None:
             )
 
 
-def _key(one: Engaged) -> Letter:
-    return one.campaign_id, one.contact_id
-
-
 # Materialized: the planner is to look the rows up by their keys, not to walk through the ledger.
 _LETTERS = """
     WITH letter AS MATERIALIZED (
         SELECT (pair ->> 0)::bigint AS campaign_id, (pair ->> 1)::bigint AS contact_id,
-               (pair ->> 2)::timestamptz AS at
+               (pair ->> 2)::timestamptz AS at, (pair ->> 3)::timestamptz AS clicked
         FROM json_array_elements(%(letters)s::json) AS pair
     )
 """
-
-
-def _mark(
-    column: Literal["opened_at", "clicked_at"],
-    counted: str,
-    firsts: Sequence[tuple[int, int, datetime]],
-) -> None:
-    """Set the times once, and count them with the same statement."""
-    if not firsts:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            {_LETTERS}, first AS (
-                UPDATE campaigns_delivery AS row SET {column} = letter.at FROM letter
-                WHERE row.campaign_id = letter.campaign_id AND row.contact_id = letter.contact_id
-                  AND row.{column} IS NULL
-                RETURNING row.campaign_id, row.provider
-            )
-            INSERT INTO campaigns_tally (campaign_id, provider, status, fault, number)
-            SELECT campaign_id, provider, %(counted)s, '', count(*) FROM first GROUP BY 1, 2
-            """,
-            {"letters": _text(firsts), "counted": counted},
-        )
 
 
 def _unmark(
@@ -106,7 +104,7 @@ def _unmark(
     counted: str,
     letters: Collection[Letter],
 ) -> None:
-    """Undo `_mark` and what the ledger's trigger did after it."""
+    """Undo `note` and what the ledger's trigger did after it."""
     if not letters:
         return
     with connection.cursor() as cursor:
@@ -136,5 +134,5 @@ def _unmark(
         )
 
 
-def _text(rows: Collection[Letter] | Sequence[tuple[int, int, datetime]]) -> str:
-    return json.dumps([[*row[:2], *map(str, row[2:])] for row in rows])
+def _text(rows: Collection[Letter] | Sequence[Engaged]) -> str:
+    return json.dumps(list(rows), default=str)

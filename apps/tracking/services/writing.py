@@ -6,6 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -132,6 +133,7 @@ def _row(one: Beacon, trace: Trace, machine: str) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=10_000)
 def _address(text: str) -> str | None:
     try:
         return str(ip_address(text.partition("%")[0]))

@@ -18,7 +18,7 @@ def _empty_stream() -> Iterator[None]:
     valkey.client().delete(stream.KEY)
     links.forget()
     yield
-    stream.kept.waiting.clear()
+    assert stream.outbox.flush(10)
     valkey.client().delete(stream.KEY)
 
 

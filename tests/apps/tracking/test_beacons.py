@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from io import BytesIO
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.core.signals import request_started
 from django.db import close_old_connections
 from django.test import Client, override_settings
@@ -22,8 +25,9 @@ from apps.tracking import stream
 from apps.tracking.models import Event
 from core import valkey
 from core.local import servers
-from core.local.runtime import Runtime, free_ports
+from core.local.runtime import BASE_DIR, Runtime, free_ports
 from core.wsgi import application
+from tests.support.concurrency import in_thread
 from tests.support.factories import make_campaign
 
 URL = "https://shop.test/a%20b?q=%7B1%7D&x=[1]|{2}~;p=%2F..%2f#top"
@@ -72,6 +76,7 @@ def open_path(row: Delivery) -> str:
 
 
 def noted() -> list[stream.Beacon]:
+    assert stream.outbox.flush(10)
     return [beacon for _id, beacon in stream.read(100) if beacon]
 
 
@@ -259,6 +264,8 @@ def test_without_valkey_pixels_and_links_still_work(
     linked: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get(click_path(linked))
+    assert stream.outbox.flush(10)
+    lost = stream.outbox.lost
     monkeypatch.setattr(stream, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(stream, "MOST_KEPT", 3)
     port = free_ports(1)[0]
@@ -266,7 +273,8 @@ def test_without_valkey_pixels_and_links_still_work(
     with override_settings(REDIS_URL=runtime.redis_url):
         for path in (click_path(linked), open_path(linked), open_path(linked), open_path(linked)):
             assert get(path).status in (200, 302)
-        assert stream.kept.lost == 1
+        assert len(stream.outbox.waiting) == 3
+        assert stream.outbox.lost == lost + 1
         links.forget()
         reply = get(click_path(linked))  # from the table
         assert reply.headers["Location"] == URL
@@ -275,8 +283,6 @@ def test_without_valkey_pixels_and_links_still_work(
         with ExitStack() as running:
             running.enter_context(servers.running(command, tmp_path / "valkey.log"))
             servers.wait_for_valkey(runtime)
-            while stream.kept.waiting:
-                pass
             assert [one.kind for one in noted()] == ["click", "open", "open"]
             before = noted()
             get(open_path(linked))
@@ -289,3 +295,27 @@ def test_without_valkey_pixels_and_links_still_work(
             assert noted()[:3] == before
             get(open_path(linked))
             assert len(noted()) == 5
+
+
+def test_what_a_process_has_noted_is_sent_before_it_ends() -> None:
+    noting = (
+        "import django; django.setup(); from apps.tracking import stream\n"
+        "for n in range(1200): stream.append(stream.beacon('open', 1, n, 0, 'agent', 'address'))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", noting],
+        cwd=BASE_DIR, env={**os.environ, "REDIS_URL": settings.REDIS_URL}, check=True,
+    )  # fmt: skip
+    assert [one.contact_id for _id, one in stream.read(2000) if one] == list(range(1200))
+
+
+def test_many_at_once_from_many_threads(linked: Delivery) -> None:
+    def ask() -> None:
+        for _ in range(300):
+            get(open_path(linked))
+
+    for thread in [in_thread(ask) for _ in range(4)]:
+        thread.result(timeout=60)
+    assert stream.outbox.flush(10)
+    found = [one for _id, one in stream.read(2000) if one]
+    assert len({(one.at, one.number) for one in found}) == len(found) == 1200

@@ -65,6 +65,7 @@ def request(
 def write(*beacons: stream.Beacon) -> None:
     for one in beacons:
         stream.append(one)
+    assert stream.outbox.flush(10)
     while writing.write_waiting():
         pass
 
@@ -138,6 +139,7 @@ def test_killed_between_the_table_and_the_stream(
 ) -> None:
     stream.append(request(delivery))
     stream.append(request(delivery, 1, seconds=3700))
+    assert stream.outbox.flush(10)
     with monkeypatch.context() as patched:
         patched.setattr(stream, "delete", lambda ids: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -310,6 +312,7 @@ def test_a_batch_costs_a_few_statements(
     for row in rows:
         stream.append(request(row))
         stream.append(request(row, 1, seconds=3700))
+    assert stream.outbox.flush(10)
     with django_assert_max_num_queries(10):
         assert writing.write_waiting() == 100
     assert selectors.tallied(campaign).clicks == 50
@@ -318,6 +321,7 @@ def test_a_batch_costs_a_few_statements(
 @pytest.mark.django_db(transaction=True)
 def test_one_writer_at_a_time(delivery: Delivery) -> None:
     stream.append(request(delivery))
+    assert stream.outbox.flush(10)
     held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -398,6 +402,7 @@ def test_kill_9_loses_and_doubles_nothing(delivery: Delivery) -> None:
                 stream.append(request(row, seconds=1000 * (turn + 1)))
                 stream.append(request(row, turn + 1, seconds=1000 * (turn + 1) + 50))
                 appended += 2
+            assert stream.outbox.flush(10)
             deadline = time.monotonic() + 120
             while Event.objects.count() == begun and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -407,6 +412,7 @@ def test_kill_9_loses_and_doubles_nothing(delivery: Delivery) -> None:
             process.wait()
     process = start()
     stream.append(request(rows[0], seconds=9000))
+    assert stream.outbox.flush(10)
     appended += 1
     deadline = time.monotonic() + 120
     while stream.waiting() and time.monotonic() < deadline:

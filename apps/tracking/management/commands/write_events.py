@@ -18,11 +18,12 @@ from apps.tracking.services import writing
 
 logger = logging.getLogger(__name__)
 
-# Between two looks at an empty stream, and after something went wrong.
-IDLE_SECONDS, AGAIN_SECONDS = 0.25, 1.0
+# Between two looks where few wait, and after something went wrong. What gathers meanwhile is
+# written together, which costs less.
+IDLE_SECONDS, AGAIN_SECONDS = 1.0, 1.0
 WARN_SECONDS = 60
 # Those who wait for a page go first; what waits here waits in the stream.
-NICE = 5
+NICE = 10
 
 
 class Command(BaseCommand):
