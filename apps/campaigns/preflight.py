@@ -19,22 +19,24 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from apps.campaigns import letters, selectors
+from apps.campaigns import bounces, letters, selectors
 from apps.campaigns.messages import FINDINGS, FIXES
 from apps.campaigns.models import Campaign
 from apps.campaigns.services import outside
 from apps.mailer.models import ContactField
-from apps.mailer.segments.counting import QueryTooSlow
-from apps.senders.selectors import has_relay, signing_keys
+from apps.mailer.segments.counting import QueryTooSlow, limited
+from apps.senders.selectors import has_relay
 from apps.senders.services.limits import forecast_for
 from core.errors import InvalidInput
 from mailkit.personalize import Template, compile_template
-from mailkit.preflight import Finding, bare_fields, check_letter
-from mailkit.providers import PROVIDERS
+from mailkit.preflight import Finding, Level, bare_fields, check_letter
+from mailkit.providers import FREE_DOMAINS
 
 # Blocking, and nobody may acknowledge them.
 ABSOLUTE = frozenset(("no_unsubscribe",))
+BOUNCES = "bounce_forecast"
 COUNT_SECONDS = 3.0
+SAID_FROM = 1.0  # percent of expected bounces; of less there is nothing to mend
 OWN_FIELDS = ("email", "first_name", "last_name")
 BUILT_IN = (*OWN_FIELDS, "unsubscribe_url", "view_url", "postal_address", "language")
 
@@ -49,6 +51,7 @@ class Notice:
     fix: str | Promise
     url: str
     words: tuple[str, ...]
+    record: tuple[str, str] = ("", "")
 
     @property
     def blocking(self) -> bool:
@@ -56,7 +59,12 @@ class Notice:
 
     @property
     def acknowledgeable(self) -> bool:
-        return self.blocking and self.code not in ABSOLUTE
+        return self.blocking and self.code not in ABSOLUTE and not self.accepted_elsewhere
+
+    @property
+    def accepted_elsewhere(self) -> bool:
+        """Where more bounces are expected than the limit, an owner accepts so many percent."""
+        return self.blocking and self.code == BOUNCES
 
 
 def notices(campaign: Campaign) -> list[Notice]:
@@ -171,10 +179,8 @@ def _of_sender(campaign: Campaign, shown: str) -> list[Finding]:
     elif " ".join(address.split()) not in " ".join(shown.split()):
         found.append(Finding("postal_address_unused", "advisory"))
     domain = campaign.from_email.rpartition("@")[2].lower()
-    if domain in {name for provider in PROVIDERS.values() for name in provider.domains}:
+    if domain in FREE_DOMAINS:
         found.append(Finding("free_sender", "blocking" if real else "advisory", 0, (domain,)))
-    elif domain and real and not signing_keys(campaign.workspace, campaign.from_email):
-        found.append(Finding("unsigned", "advisory", 0, (domain,)))
     return found
 
 
@@ -186,14 +192,25 @@ def _of_audience(campaign: Campaign) -> list[Finding]:
         for name, number in selectors.empty_fields(campaign, names, COUNT_SECONDS).items():
             if number:
                 found.append(Finding("empty_field", "advisory", number, (name,)))
-        by_provider = selectors.audience_by_provider(campaign)
+        with limited(COUNT_SECONDS):
+            by_provider = selectors.audience_by_provider(campaign)
+            found += _of_bounces(campaign)
     except QueryTooSlow:
-        return [Finding("not_counted", "advisory", 0, tuple(names))]
+        return [*found, Finding("not_counted", "advisory")]
     domain = campaign.from_email.rpartition("@")[2]
     forecast = forecast_for(campaign.workspace, None, domain, by_provider)
     if forecast.days > 1:
         found.append(Finding("above_warm_up", "advisory", forecast.days))
     return found
+
+
+def _of_bounces(campaign: Campaign) -> list[Finding]:
+    """What the launch itself decides by (bounces.acceptance), said beside the rest."""
+    gate = bounces.gate_of(campaign)
+    if gate.forecast.percent < SAID_FROM and not gate.closed:
+        return []
+    level: Level = "blocking" if gate.closed else "advisory"
+    return [Finding(BOUNCES, level, 0, (f"{gate.forecast.percent:.1f} %", f"{gate.limit:g} %"))]
 
 
 def _notice(campaign: Campaign, finding: Finding) -> Notice:
@@ -203,4 +220,4 @@ def _notice(campaign: Campaign, finding: Finding) -> Notice:
     slug = campaign.workspace.slug
     own = page.startswith("campaigns:") and page != "campaigns:list"
     url = reverse(page, args=[slug, campaign.pk] if own else [slug]) + fragment
-    return Notice(finding.code, finding.level, sentence, label, url, finding.words)
+    return Notice(finding.code, finding.level, sentence, label, url, finding.words, finding.record)

@@ -5,7 +5,6 @@ Asked by a worker, kept in the cache for a while; the page asks for it until it 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Any
 
@@ -13,11 +12,11 @@ from django.core.cache import cache
 
 from apps.campaigns import letters
 from apps.campaigns.models import Campaign
+from apps.campaigns.services import sender
 from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.linkcheck import check_links
 from mailkit.preflight import Finding, look_at
-from mailkit.verify.dns import lookup_txt, make_resolver
 
 KEPT_SECONDS = 600
 ASKED_SECONDS = 60
@@ -40,7 +39,10 @@ def asked(campaign: Campaign) -> list[Finding] | None:
 def known(campaign: Campaign) -> list[Finding]:
     """What was found so far; nothing where nobody has asked."""
     found = cache.get(_key(campaign)) or []
-    return [Finding(code, level, number, tuple(words)) for code, level, number, words in found]
+    return [
+        Finding(code, level, number, tuple(words), *map(tuple, record))
+        for code, level, number, words, *record in found
+    ]
 
 
 def look(campaign_id: int) -> None:
@@ -51,8 +53,7 @@ def look(campaign_id: int) -> None:
     links, pictures, domain = _subjects(draft)
     real = has_relay(draft.workspace)
     found = _of_links(links, pictures, blocking=real)
-    if domain and real:
-        found += asyncio.run(_of_domain(domain))
+    found += sender.findings(draft, domain)
     cache.set(_key(draft), found, KEPT_SECONDS)
 
 
@@ -64,7 +65,8 @@ def _subjects(campaign: Campaign) -> tuple[list[str], list[str], str]:
 
 
 def _key(campaign: Campaign) -> str:
-    digest = hashlib.sha256(repr(_subjects(campaign)).encode(errors="replace")).hexdigest()
+    about = repr((_subjects(campaign), sender.recipients(campaign)))
+    digest = hashlib.sha256(about.encode(errors="replace")).hexdigest()
     return f"outside:{campaign.workspace_id}:{digest}"
 
 
@@ -78,20 +80,4 @@ def _of_links(links: list[str], pictures: list[str], *, blocking: bool) -> list[
     size = sum(answers[url].size for url in set(pictures) if url in answers)
     if size > MAX_PICTURES:
         found.append(("heavy_pictures", "advisory", size // 1024, []))
-    return found
-
-
-async def _of_domain(domain: str) -> list[Any]:
-    """SPF (RFC 7208) of the domain itself, DMARC (RFC 7489) of it or of a domain above it."""
-    resolver = make_resolver(None, timeout=2, lifetime=5)
-    spf = await lookup_txt(domain, resolver)
-    labels = domain.split(".")
-    above = [".".join(labels[start:]) for start in range(max(len(labels) - 1, 1))]
-    dmarc = [await lookup_txt(f"_dmarc.{name}", resolver) for name in above[:4]]
-    found: list[Any] = []
-    if spf is not None and not any(text.lower().startswith("v=spf1") for text in spf):
-        found.append(("no_spf", "advisory", 0, [domain]))
-    texts = [text for one in dmarc for text in one or ()]
-    if None not in dmarc and not any(text.lower().startswith("v=dmarc1") for text in texts):
-        found.append(("no_dmarc", "advisory", 0, [domain]))
     return found
