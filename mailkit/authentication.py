@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Any, Literal, Self
@@ -64,12 +64,14 @@ class Key:
 @dataclass(frozen=True, slots=True)
 class Sender:
     """domain: of From. envelope: of the return path. hosts: of the relays. keys: those that sign
-    its letters, and those that wait for their records."""
+    its letters, and those that wait for their records. starting: these sign once they are found.
+    """
 
     domain: str
     envelope: str
     hosts: tuple[str, ...]
     keys: tuple[Key, ...]
+    starting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Authentication:
 async def check_sender(sender: Sender, resolver: Resolver) -> Authentication:
     """Ask the DNS. Never raises because of what it says."""
     seen, policy, verdicts = await asyncio.gather(
-        asyncio.gather(*(_seen(key, resolver) for key in sender.keys)),
+        asyncio.gather(*(_seen(key, sender.starting, resolver) for key in sender.keys)),
         _dmarc(sender.domain, resolver),
         _spf_in_time(sender, resolver),
     )
@@ -349,9 +351,9 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def _seen(key: Key, resolver: Resolver) -> Key:
-    texts = await lookup_txt(_name(key), resolver)
-    return Key(**{**asdict(key), "seen": seen_of(texts, key.record)})
+async def _seen(key: Key, starting: bool, resolver: Resolver) -> Key:
+    seen = seen_of(await lookup_txt(_name(key), resolver), key.record)
+    return replace(key, seen=seen, signs=key.signs or (starting and seen == "found"))
 
 
 def _dkim(keys: Sequence[Key], domain: str, mode: dmarc.Mode) -> Dkim:

@@ -104,7 +104,7 @@ FINDINGS: dict[str, Promise] = {
     "dead_links": _("Links that lead nowhere (%(number)d): %(words)s"),
     "heavy_pictures": _("The pictures weigh %(number)d KB together: on a phone that takes long."),
     "bounce_forecast": _(
-        "Letters that are expected to bounce for good, and the limit of the workspace: %(words)s."
+        "Letters that are expected to bounce for good, against the workspace's limit: %(words)s"
     ),
     **senders.FINDINGS,
 }

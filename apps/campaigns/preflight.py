@@ -210,7 +210,9 @@ def _of_bounces(campaign: Campaign) -> list[Finding]:
     if gate.forecast.percent < SAID_FROM and not gate.closed:
         return []
     level: Level = "blocking" if gate.closed else "advisory"
-    return [Finding(BOUNCES, level, 0, (f"{gate.forecast.percent:.1f} %", f"{gate.limit:g} %"))]
+    sign = ">" if gate.closed else "≤"
+    words = f"{gate.forecast.percent:.1f} % {sign} {gate.limit:g} %"
+    return [Finding(BOUNCES, level, 0, (words,))]
 
 
 def _notice(campaign: Campaign, finding: Finding) -> Notice:

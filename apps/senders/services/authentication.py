@@ -21,22 +21,19 @@ def look_up(
 ) -> Authentication:
     """Ask the DNS about SPF, DKIM and DMARC of letters whose From is of `domain`.
 
-    keys: those to look for, taken for signing since they will once they are found; by default
-    those that sign such letters now, or wait. As in verification, the names of the sandbox exist
-    for a workspace without a relay.
+    keys: those to look for, which sign once they are found; by default those that sign such
+    letters now, or wait. As in verification, the names of the sandbox exist for a workspace
+    without a relay.
     """
     sandbox = not has_relay(workspace)
     nameservers = [(_SANDBOX, settings.SANDBOX_DNS_PORT)] if sandbox else None
-    if keys is None:
-        wanted = [_key(key, signs=key.active) for key in _keys_of(workspace, domain)]
-    else:
-        wanted = [_key(key, signs=True) for key in keys]
-    sender = sender_of(workspace, domain, wanted)
-    return asyncio.run(check_sender(sender, make_resolver(nameservers, timeout=2, lifetime=8)))
+    resolver = make_resolver(nameservers, timeout=2, lifetime=8)
+    return asyncio.run(check_sender(sender_of(workspace, domain, keys), resolver))
 
 
-def sender_of(workspace: Workspace, domain: str, keys: Iterable[Key]) -> Sender:
-    """A domain that is no sandbox name has no sandbox return path: no letter leaves that way."""
+def sender_of(workspace: Workspace, domain: str, keys: Iterable[DkimKey] | None = None) -> Sender:
+    """`keys` as above. A domain that is no sandbox name has no sandbox return path: no letter
+    leaves that way."""
     domain = domain.lower()
     hosts = Relay.objects.filter(workspace=workspace, enabled=True).values_list("host", flat=True)
     envelope = return_path_domain(workspace, f"postmaster@{domain}") or domain
@@ -46,16 +43,16 @@ def sender_of(workspace: Workspace, domain: str, keys: Iterable[Key]) -> Sender:
         domain=domain,
         envelope=envelope,
         hosts=tuple(sorted({*hosts})) or ((_SANDBOX,) if is_of_sandbox(domain) else ()),
-        keys=tuple(keys),
+        keys=tuple(
+            Key(key.domain.name, key.selector, key.algorithm, key.record, key.active)
+            for key in (_keys_of(workspace, domain) if keys is None else keys)
+        ),
+        starting=keys is not None,
     )
 
 
 def is_of_sandbox(domain: str) -> bool:
     return settings.SANDBOX_DOMAIN in with_parents(domain)
-
-
-def _key(key: DkimKey, *, signs: bool) -> Key:
-    return Key(key.domain.name, key.selector, key.algorithm, key.record, signs)
 
 
 def _keys_of(workspace: Workspace, domain: str) -> list[DkimKey]:

@@ -156,7 +156,7 @@ def test_expected_bounces_are_said_as_the_launch_decides(
     below = bounces(campaign)
     assert below is not None
     assert below.level == "advisory"
-    assert "4.2 %, 50 %" in str(below.sentence)
+    assert "4.2 % ≤ 50 %" in str(below.sentence)
     SendingPolicy.objects.update(forecast_percent=3)
     above = bounces(campaign)
     assert above is not None
