@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
+Seen = Literal["found", "other", "missing", "unknown"]
 ALGORITHMS: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519-sha256")
 
 # Listed once more than they occur (RFC 6376 section 8.15): a second one, added on the way to change
@@ -91,6 +92,16 @@ def dns_record(private_pem: str) -> str:
 def same_key(published: str, record: str) -> bool:
     """Whether a TXT record found in the DNS publishes the key of `record`."""
     return _public_part(published) == _public_part(record)
+
+
+def seen_of(texts: Sequence[str] | None, record: str) -> Seen:
+    """What the TXT records at a key's name (None: no server answered) say of its `record`."""
+    if texts is None:
+        return "unknown"
+    if not texts:
+        return "missing"
+    # Several records leave it to the receiver which one it takes (section 3.6.2.2).
+    return "found" if all(same_key(text, record) for text in texts) else "other"
 
 
 def _public_part(record: str) -> tuple[str, str]:

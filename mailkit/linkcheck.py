@@ -7,9 +7,11 @@ second answer of the DNS changes nothing. Each redirect is checked in the same w
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -124,26 +126,37 @@ def _ask(
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError
-    connection: http.client.HTTPConnection
     name = host if host.isascii() else host.encode("idna").decode()
-    if scheme == "https":
+    secure = scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    stream = socket.create_connection((address, port), timeout=left)
+    if secure:
         # The name on the certificate matters to readers' browsers too.
-        connection = http.client.HTTPSConnection(
-            name, port, timeout=left, context=ssl.create_default_context()
+        stream = ssl.create_default_context().wrap_socket(
+            stream, server_hostname=name, do_handshake_on_connect=False
         )
-        raw = socket.create_connection((address, port), timeout=left)
-        connection.sock = ssl.create_default_context().wrap_socket(raw, server_hostname=name)
-    else:
-        connection = http.client.HTTPConnection(name, port, timeout=left)
-        connection.sock = socket.create_connection((address, port), timeout=left)
+    # The time-out of a socket begins anew with each octet; this one ends all of it.
+    end = threading.Timer(max(until - time.monotonic(), 0.1), _hang_up, [stream])
+    end.start()
     try:
-        connection.sock.settimeout(max(until - time.monotonic(), 0.1))
+        if isinstance(stream, ssl.SSLSocket):
+            stream.do_handshake()
+        connection = kind(name, port)
+        connection.sock = stream
         connection.request(method, target, headers={"User-Agent": _AGENT, "Accept": "*/*"})
         response = connection.getresponse()
         headers = {key.lower(): value for key, value in response.getheaders()}
+        response.close()
         return response.status, headers
     finally:
-        connection.close()
+        end.cancel()
+        stream.close()
+
+
+def _hang_up(stream: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is closed already
+        # Not the method of a TLS socket, which takes the ground from under a read in progress.
+        socket.socket.shutdown(stream, socket.SHUT_RDWR)
 
 
 def _addresses(host: str, port: int) -> list[str]:

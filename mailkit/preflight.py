@@ -45,12 +45,16 @@ Level = Literal["blocking", "advisory"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a letter breaks: its code, and what it is about (numbers, words, addresses)."""
+    """A rule that a letter breaks: its code, and what it is about (numbers, words, addresses).
+
+    record: name and value of the TXT record that mends it, both empty where none does.
+    """
 
     code: str
     level: Level
     number: int = 0
     words: tuple[str, ...] = ()
+    record: tuple[str, str] = ("", "")
 
 
 @dataclass(slots=True)

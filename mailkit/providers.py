@@ -182,6 +182,8 @@ _TABLE = (
 
 PROVIDERS = {provider.key: provider for provider in _TABLE}
 _BY_DOMAIN = {domain: provider.key for provider in _TABLE for domain in provider.domains}
+# Mailboxes of everybody: no domain of a sender's own.
+FREE_DOMAINS = frozenset(_BY_DOMAIN)
 _BY_MX = {suffix: provider.key for provider in _TABLE for suffix in provider.mx_suffixes}
 
 

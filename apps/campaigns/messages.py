@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.senders import messages as senders
+
 # Classes of mailkit.smtp.faults.
 FAULTS: dict[str, Promise] = {
     "mailbox": _("No such mailbox"),
@@ -87,7 +89,8 @@ FINDINGS: dict[str, Promise] = {
         "The field “%(words)s” has no default and is empty for some (recipients: %(number)d)."
     ),
     "not_counted": _(
-        "It takes too long to count for how many recipients these are empty: %(words)s"
+        "It takes too long to count the recipients here: empty fields, expected bounces and the "
+        "warm-up were not looked at."
     ),
     "no_postal_address": _(
         "The workspace has no postal address: laws such as CAN-SPAM ask for one in each letter."
@@ -97,12 +100,13 @@ FINDINGS: dict[str, Promise] = {
         "Letters from an address at %(words)s that its own servers did not send are refused: "
         "use a domain of your own."
     ),
-    "unsigned": _("Letters from %(words)s are not signed with DKIM: large providers refuse them."),
     "above_warm_up": _("Under the warm-up plan it takes %(number)d days."),
     "dead_links": _("Links that lead nowhere (%(number)d): %(words)s"),
     "heavy_pictures": _("The pictures weigh %(number)d KB together: on a phone that takes long."),
-    "no_spf": _("%(words)s has no SPF record, which says whose servers may send for it."),
-    "no_dmarc": _("%(words)s has no DMARC record: Gmail and Yahoo ask for one."),
+    "bounce_forecast": _(
+        "Letters that are expected to bounce for good, against the workspace's limit: %(words)s"
+    ),
+    **senders.FINDINGS,
 }
 _EDIT = (_("Mend it in the editor"), "campaigns:edit", "")
 # (what the link says, its page, what follows the page's address)
@@ -110,8 +114,7 @@ FIXES: Mapping[str, tuple[Promise, str, str]] = dict.fromkeys(FINDINGS, _EDIT) |
     "no_postal_address": (_("Enter the address"), "workspace:settings", ""),
     "empty_field": (_("Give it a default"), "campaigns:edit", ""),
     "free_sender": (_("Change the sender"), "campaigns:edit", ""),
-    "unsigned": (_("Set up the domain"), "senders:domains", ""),
-    "no_spf": (_("Set up the domain"), "senders:domains", ""),
-    "no_dmarc": (_("Set up the domain"), "senders:domains", ""),
+    "bounce_forecast": (_("See who is at risk"), "campaigns:launch", "#bounces"),
+    **senders.FIXES,
     "above_warm_up": (_("Limits"), "senders:limits", ""),
 }

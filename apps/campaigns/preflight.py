@@ -20,22 +20,24 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.campaigns import letters, selectors, variants
+from apps.campaigns import bounces, letters, selectors, variants
 from apps.campaigns.messages import FINDINGS, FIXES
 from apps.campaigns.models import Campaign, Variant
 from apps.campaigns.services import outside
 from apps.mailer.models import ContactField
-from apps.mailer.segments.counting import QueryTooSlow
-from apps.senders.selectors import has_relay, signing_keys
+from apps.mailer.segments.counting import QueryTooSlow, limited
+from apps.senders.selectors import has_relay
 from apps.senders.services.limits import forecast_for
 from core.errors import InvalidInput
 from mailkit.personalize import Template, compile_template
-from mailkit.preflight import Finding, bare_fields, check_letter
-from mailkit.providers import PROVIDERS
+from mailkit.preflight import Finding, Level, bare_fields, check_letter
+from mailkit.providers import FREE_DOMAINS
 
 # Blocking, and nobody may acknowledge them.
 ABSOLUTE = frozenset(("no_unsubscribe",))
+BOUNCES = "bounce_forecast"
 COUNT_SECONDS = 3.0
+SAID_FROM = 1.0  # percent of expected bounces; of less there is nothing to mend
 OWN_FIELDS = ("email", "first_name", "last_name")
 # A finding, and the names of the variants that it is about: none where it is about all letters.
 Found = tuple[Finding, tuple[str, ...]]
@@ -53,6 +55,7 @@ class Notice:
     url: str
     words: tuple[str, ...]
     variants: tuple[str, ...] = ()  # by their names; none where it is about all letters
+    record: tuple[str, str] = ("", "")
 
     @property
     def key(self) -> str:
@@ -65,7 +68,12 @@ class Notice:
 
     @property
     def acknowledgeable(self) -> bool:
-        return self.blocking and self.code not in ABSOLUTE
+        return self.blocking and self.code not in ABSOLUTE and not self.accepted_elsewhere
+
+    @property
+    def accepted_elsewhere(self) -> bool:
+        """Where more bounces are expected than the limit, an owner accepts so many percent."""
+        return self.blocking and self.code == BOUNCES
 
 
 def notices(campaign: Campaign) -> list[Notice]:
@@ -196,10 +204,8 @@ def _of_sender(campaign: Campaign, shown: str) -> list[Finding]:
     elif " ".join(address.split()) not in " ".join(shown.split()):
         found.append(Finding("postal_address_unused", "advisory"))
     domain = campaign.from_email.rpartition("@")[2].lower()
-    if domain in {name for provider in PROVIDERS.values() for name in provider.domains}:
+    if domain in FREE_DOMAINS:
         found.append(Finding("free_sender", "blocking" if real else "advisory", 0, (domain,)))
-    elif domain and real and not signing_keys(campaign.workspace, campaign.from_email):
-        found.append(Finding("unsigned", "advisory", 0, (domain,)))
     return found
 
 
@@ -217,7 +223,10 @@ def _of_audience(campaign: Campaign) -> list[tuple[str, Finding]]:
             if number:
                 empty = Finding("empty_field", "advisory", number, (field,))
                 found += [(name, empty) for name in used if field in used[name]]
-        by_provider = selectors.audience_by_provider(campaign)
+        with limited(COUNT_SECONDS):
+            by_provider = selectors.audience_by_provider(campaign)
+            expected = _of_bounces(campaign)
+            found += [(name, one) for name in used for one in expected]
     except QueryTooSlow:
         return [(name, Finding("not_counted", "advisory", 0, tuple(fields))) for name in used]
     domain = campaign.from_email.rpartition("@")[2]
@@ -225,6 +234,17 @@ def _of_audience(campaign: Campaign) -> list[tuple[str, Finding]]:
     if forecast.days > 1:
         found += [(name, Finding("above_warm_up", "advisory", forecast.days)) for name in used]
     return found
+
+
+def _of_bounces(campaign: Campaign) -> list[Finding]:
+    """What the launch itself decides by (bounces.acceptance), said beside the rest."""
+    gate = bounces.gate_of(campaign)
+    if gate.forecast.percent < SAID_FROM and not gate.closed:
+        return []
+    level: Level = "blocking" if gate.closed else "advisory"
+    sign = ">" if gate.closed else "≤"
+    words = f"{gate.forecast.percent:.1f} % {sign} {gate.limit:g} %"
+    return [Finding(BOUNCES, level, 0, (words,))]
 
 
 def _notice(campaign: Campaign, finding: Finding, names: tuple[str, ...]) -> Notice:
@@ -236,10 +256,12 @@ def _notice(campaign: Campaign, finding: Finding, names: tuple[str, ...]) -> Not
         ) % {"names": ", ".join(names), "reason": sentence}
     label, page, fragment = FIXES[finding.code]
     args: list[object] = [campaign.workspace.slug]
-    if page.startswith("campaigns:"):
+    if page.startswith("campaigns:") and page != "campaigns:list":
         args.append(campaign.pk)
     if page == "campaigns:edit" and names and names[0] != Variant.NAMES[0]:
         page = "campaigns:variant_edit"
         args.append(1 + Variant.NAMES.index(names[0]))
     url = reverse(page, args=args) + fragment
-    return Notice(finding.code, finding.level, sentence, label, url, finding.words, names)
+    return Notice(
+        finding.code, finding.level, sentence, label, url, finding.words, names, finding.record
+    )

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import struct
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import dns.asyncquery
@@ -22,7 +22,15 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
-from apps.sandbox.world import ROOT, Behaviour, Dns, domain_behaviour, is_mail_host, mail_hosts
+from apps.sandbox.world import (
+    ROOT,
+    TEXTS,
+    Behaviour,
+    Dns,
+    domain_behaviour,
+    is_mail_host,
+    mail_hosts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,8 @@ _PENDING_LIMIT = 1000
 _BIND_ATTEMPTS = 20
 
 Upstreams = Sequence[tuple[str, int]]
+# The TXT records under a name, for those of DKIM keys.
+Published = Callable[[str], Awaitable[Sequence[str]]]
 
 
 def system_upstreams() -> list[tuple[str, int]]:
@@ -53,8 +63,9 @@ class DnsServer:
     """UDP and TCP on one loopback port.
 
     `upstreams` answer for the names outside the sandbox (by default the system's resolvers);
-    when none does within `upstream_timeout` seconds the answer is SERVFAIL. `queries` counts
-    the questions by lower-case name without the trailing dot.
+    when none does within `upstream_timeout` seconds the answer is SERVFAIL. `published` tells the
+    records of DKIM keys. `queries` counts the questions by lower-case name without the trailing
+    dot.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class DnsServer:
         port: int = 0,
         upstreams: Upstreams | None = None,
         upstream_timeout: float = 2.0,
+        published: Published | None = None,
     ) -> None:
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError("the sandbox serves loopback only")
@@ -72,6 +84,7 @@ class DnsServer:
         self.queries: Counter[str] = Counter()
         self._upstreams = system_upstreams() if upstreams is None else list(upstreams)
         self._upstream_timeout = upstream_timeout
+        self._published = published
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,15 +127,15 @@ class DnsServer:
         query = parse_query(wire)
         if query is None:
             return
-        if not self._goes_upstream(query):
+        if not self._takes_time(query):
             self._send_datagram(query, self._answer(query), sender)
         elif len(self._tasks) >= _PENDING_LIMIT:
             self._send_datagram(query, _failure(query, dns.rcode.SERVFAIL), sender)
         else:
-            self._start(self._forward_datagram(query, sender))
+            self._start(self._answer_datagram(query, sender))
 
-    async def _forward_datagram(self, query: dns.message.Message, sender: tuple[str, int]) -> None:
-        self._send_datagram(query, await self._forward(query), sender)
+    async def _answer_datagram(self, query: dns.message.Message, sender: tuple[str, int]) -> None:
+        self._send_datagram(query, await self._find_out(query), sender)
 
     def _send_datagram(
         self,
@@ -153,8 +166,8 @@ class DnsServer:
                 query = parse_query(wire)
                 if query is None:
                     break
-                upstream = self._goes_upstream(query)
-                response = await self._forward(query) if upstream else self._answer(query)
+                later = self._takes_time(query)
+                response = await self._find_out(query) if later else self._answer(query)
                 if response is not None:
                     answer = response.to_wire(max_size=0xFFFF)
                     writer.write(struct.pack("!H", len(answer)) + answer)
@@ -169,16 +182,28 @@ class DnsServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _goes_upstream(self, query: dns.message.Message) -> bool:
-        """Count the question; whether another server answers it."""
+    def _takes_time(self, query: dns.message.Message) -> bool:
+        """Count the question; whether somebody else has to be asked for the answer."""
         if _refusal(query) is not None:
             return False
         name = _text(query.question[0].name)
         if name in self.queries or len(self.queries) < _COUNTED_NAMES:
             self.queries[name] += 1
-        return domain_behaviour(name).dns is Dns.FORWARDED
+        return _is_forwarded(name) or (self._published is not None and _is_of_key(query))
 
-    def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
+    async def _find_out(self, query: dns.message.Message) -> dns.message.Message | None:
+        name = _text(query.question[0].name)
+        if _is_forwarded(name) or self._published is None:
+            return await self._forward(query)
+        try:
+            return self._answer(query, await self._published(name))
+        except Exception:
+            logger.exception("sandbox: the keys of %s cannot be read", name)
+            return _failure(query, dns.rcode.SERVFAIL)
+
+    def _answer(
+        self, query: dns.message.Message, published: Sequence[str] = ()
+    ) -> dns.message.Message | None:
         """The answer for a name of the sandbox; None for a name that never answers."""
         refusal = _refusal(query)
         if refusal is not None:
@@ -191,15 +216,19 @@ class DnsServer:
             return _failure(query, dns.rcode.SERVFAIL)
         response = dns.message.make_response(query, recursion_available=True)
         response.flags |= dns.flags.AA
-        if behaviour.dns is Dns.NO_NAME:
-            response.set_rcode(dns.rcode.NXDOMAIN)
         name = question.name
         if behaviour.dns is Dns.ALIAS:
             name, behaviour = _ALIASED, domain_behaviour(_text(_ALIASED))
             response.answer.append(
                 dns.rrset.from_text(question.name, _TTL, "IN", "CNAME", _ALIASED.to_text())
             )
-        records = _records(name, question.rdtype, behaviour)
+        texts = published or TEXTS.get(_text(name), ())
+        if behaviour.dns is Dns.NO_NAME and not texts:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        if question.rdtype == dns.rdatatype.TXT:
+            records: tuple[str, ...] = ("TXT", *map(_quoted, texts)) if texts else ()
+        else:
+            records = _records(name, question.rdtype, behaviour)
         if records:
             response.answer.append(dns.rrset.from_text(name, _TTL, "IN", *records))
         else:  # RFC 2308: the SOA says how long a "no" may be remembered
@@ -285,6 +314,20 @@ def _records(
         first, second = mail_hosts(text)
         return ("MX", f"10 {first}.", f"20 {second}.")
     return ()
+
+
+def _is_forwarded(name: str) -> bool:
+    return domain_behaviour(name).dns is Dns.FORWARDED
+
+
+def _is_of_key(query: dns.message.Message) -> bool:
+    labels = _text(query.question[0].name).split(".")
+    return query.question[0].rdtype == dns.rdatatype.TXT and "_domainkey" in labels
+
+
+def _quoted(text: str) -> str:
+    """In strings of at most 255 octets (RFC 1035, 3.3.14)."""
+    return " ".join(f'"{text[start : start + 255]}"' for start in range(0, len(text), 255))
 
 
 def _text(name: dns.name.Name) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from apps.sandbox.dns_server import DnsServer
+from apps.sandbox.dns_server import DnsServer, Published
 from apps.sandbox.smtp_server import Authenticate, SmtpServer
 from apps.sandbox.store import Store
 
@@ -18,6 +18,7 @@ async def serve(
     authenticate: Authenticate | None,
     greylist_delay: float = 60.0,
     returns_port: int = 0,
+    published: Published | None = None,
     ready: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run both servers on 127.0.0.1 until cancelled.
@@ -32,7 +33,7 @@ async def serve(
         greylist_delay=greylist_delay,
         returns_port=returns_port,
     )
-    dns = DnsServer(port=dns_port)
+    dns = DnsServer(port=dns_port, published=published)
     try:
         await smtp.start()
         await dns.start()

@@ -277,6 +277,15 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
 _BY_DOMAIN = {row.domain: row for row in BEHAVIOURS if row.domain}
 _BY_WORD = {row.word: row for row in BEHAVIOURS if row.word}
 
+# What senders publish: letters from these names pass SPF and DMARC when the sandbox relays them.
+_SPF = "v=spf1 ip4:127.0.0.1 -all"
+TEXTS = {
+    ROOT: (_SPF,),
+    f"inbox.{ROOT}": (_SPF,),
+    f"returns.{ROOT}": (_SPF,),
+    f"_dmarc.{ROOT}": ("v=DMARC1; p=none",),
+}
+
 # A behaviour word counts only where it ends: dropbox@ and greyson@ are people.
 _WORD = re.compile(rf"({'|'.join(_BY_WORD)})(?=$|[0-9._+-])", re.IGNORECASE)
 _ALTERNATION = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])", re.IGNORECASE)

@@ -99,6 +99,8 @@ class SendingDomain(models.Model):
     )
     # What was last seen in DNS, by record; shown with the records to publish.
     dns = models.JSONField(default=dict)
+    # What mailkit.authentication found for letters from this domain.
+    authentication = models.JSONField(default=dict, db_default={})
     checked_at = models.DateTimeField(null=True)
     check_asked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)

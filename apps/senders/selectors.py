@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import cast
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import close_old_connections
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
@@ -141,6 +143,12 @@ def sandbox_password(inbox: str) -> str:
     return secrets.keyed_hash("sandbox", inbox)
 
 
+def with_parents(domain: str) -> list[str]:
+    """A domain and all above it, the nearest first."""
+    labels = domain.lower().split(".")
+    return [".".join(labels[start:]) for start in range(len(labels))]
+
+
 def domains(workspace: Workspace) -> QuerySet[SendingDomain]:
     """By name, with their keys."""
     rows = SendingDomain.objects.filter(workspace=workspace).order_by("name")
@@ -153,11 +161,12 @@ def signing_keys(workspace: Workspace, from_email: str) -> tuple[dkim.DkimKey, .
     Empty where the workspace has none. Raises cryptography.fernet.InvalidToken for a key that
     was encrypted with another secret.
     """
-    labels = from_email.rpartition("@")[2].lower().split(".")
-    names = [".".join(labels[start:]) for start in range(len(labels))]
     keys = (
         DkimKey.objects.filter(
-            domain__workspace=workspace, domain__name__in=names, active=True, retired_at=None
+            domain__workspace=workspace,
+            domain__name__in=with_parents(from_email.rpartition("@")[2]),
+            active=True,
+            retired_at=None,
         )
         .select_related("domain")
         .order_by("-algorithm", "pk")
@@ -175,13 +184,21 @@ def signing_keys(workspace: Workspace, from_email: str) -> tuple[dkim.DkimKey, .
     )
 
 
+async def published_keys(name: str) -> list[str]:
+    """What the sandbox's DNS has under the name of a key: the records of its domains are
+    published there by themselves."""
+    selector, _dot, domain = name.partition("._domainkey.")
+    await sync_to_async(close_old_connections)()  # the server outlives a restart of the database
+    keys = DkimKey.objects.filter(selector=selector, domain__name=domain)
+    return [record async for record in keys.values_list("record", flat=True)]
+
+
 def return_path_domain(workspace: Workspace, from_email: str) -> str:
     """Where reports about letters from this address go; "" is the address itself.
 
     A domain's own, else INBOUND_DOMAIN; while the sandbox delivers, a name in it.
     """
-    labels = from_email.rpartition("@")[2].lower().split(".")
-    names = [".".join(labels[start:]) for start in range(len(labels))]
+    names = with_parents(from_email.rpartition("@")[2])
     own = SendingDomain.objects.filter(workspace=workspace, name__in=names).exclude(return_path="")
     nearest = max(own.values_list("name", "return_path"), key=lambda row: len(row[0]), default=None)
     if nearest:

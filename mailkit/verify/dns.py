@@ -118,6 +118,31 @@ async def lookup_txt(name: str, resolver: Resolver) -> tuple[str, ...] | None:
     return None if answer in ("servfail", "timeout") else ()
 
 
+async def lookup_addresses(name: str, version: int, resolver: Resolver) -> tuple[str, ...] | None:
+    """The IPv4 (4) or IPv6 (6) addresses of a name; empty and None as in `lookup_txt`."""
+    return await _values(name, "A" if version == 4 else "AAAA", resolver)
+
+
+async def lookup_exchanges(name: str, resolver: Resolver) -> tuple[str, ...] | None:
+    """The hosts of a name's MX records, the preferred first; empty and None as in `lookup_txt`."""
+    found = await _values(name, "MX", resolver)
+    if not found:
+        return found
+    in_order = sorted((value.split() for value in found), key=lambda pair: int(pair[0]))
+    return tuple(host.rstrip(".").lower() for _preference, host in in_order if host != ".")
+
+
+async def _values(name: str, rdtype: str, resolver: Resolver) -> tuple[str, ...] | None:
+    try:
+        asked = dns.name.from_text(name)
+    except (dns.exception.DNSException, UnicodeError):
+        return ()
+    answer = await _ask(asked, dns.rdatatype.from_text(rdtype), resolver)
+    if isinstance(answer, Answer):
+        return tuple(record.to_text() for record in answer)
+    return None if answer in ("servfail", "timeout") else ()
+
+
 async def _ask(
     name: dns.name.Name, rdtype: dns.rdatatype.RdataType, resolver: Resolver
 ) -> Answer | Literal["no_mx", "nxdomain", "servfail", "timeout"]:

@@ -41,6 +41,14 @@ class Fields:
     def inside(self, name: str) -> Fields:
         return Fields(self._value.get(name))
 
+    def document(self, name: str) -> Fields:
+        """The JSON object that a text holds, however long it is."""
+        value = self._value.get(name)
+        try:
+            return Fields(json.loads(value) if isinstance(value, str) else None)
+        except (ValueError, RecursionError):
+            return Fields(None)
+
     def items(self, name: str) -> list[Fields]:
         value = self._value.get(name)
         return [Fields(one) for one in value] if isinstance(value, list) else []
@@ -70,10 +78,7 @@ def read(provider: str, body: bytes) -> list[Notice]:
 
 
 def _ses(envelope: Fields) -> Iterator[Notice]:
-    try:
-        event = Fields(json.loads(envelope.text("Message")))
-    except (ValueError, RecursionError):
-        return
+    event = envelope.document("Message")
     mail = event.inside("mail")
     ids = (mail.inside("commonHeaders").text("messageId"),)
     addresses = (mail.text("source"), mail.inside("commonHeaders").text("returnPath"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -173,6 +175,30 @@ def test_a_server_that_says_nothing(site: Site) -> None:
         url = f"http://site.test:{silent.getsockname()[1]}/"
         found = check_link(url, allowed=lambda _a: True, resolve=names(), seconds=0.3)
     assert found.verdict == "unknown"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_says_a_little_now_and_then(scheme: str) -> None:
+    """For ever, as far as it is concerned: only the end of the time ends it."""
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                while not over.wait(0.02):
+                    self.request.sendall(b"H")
+
+    over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"{scheme}://127.0.0.1:{server.server_address[1]}/"
+            answer = check_link(url, allowed=lambda _address: True, seconds=0.3)
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+    assert answer.verdict == "unknown"
 
 
 def test_a_letter_with_many_links_is_checked_in_part(site: Site) -> None:

@@ -5,7 +5,6 @@ Asked by a worker, kept in the cache for a while; the page asks for it until it 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from django.core.cache import cache
 
 from apps.campaigns import letters, variants
 from apps.campaigns.models import Campaign
+from apps.campaigns.services import sender
 from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.linkcheck import Answer, check_links
 from mailkit.preflight import Finding, look_at
-from mailkit.verify.dns import lookup_txt, make_resolver
 
 # A finding, under the name of the variant that has it; no name where nothing is tested.
 Said = tuple[str, Finding]
@@ -57,8 +56,8 @@ def known(campaign: Campaign) -> list[Said]:
     """What was found so far; nothing where nobody has asked."""
     found = cache.get(_key(campaign)) or []
     return [
-        (name, Finding(code, level, number, tuple(words)))
-        for name, code, level, number, words in found
+        (name, Finding(code, level, number, tuple(words), *map(tuple, record)))
+        for name, code, level, number, words, *record in found
     ]
 
 
@@ -73,10 +72,10 @@ def look(campaign_id: int) -> None:
     answers = check_links(url for turn in turns for url in turn if url)
     real = has_relay(draft.workspace)
     found: list[Any] = []
-    of_domain: dict[str, list[Any]] = {"": []}
+    of_domain: dict[str, list[Any]] = {}
     for one in subjects:
         if one.domain not in of_domain:
-            of_domain[one.domain] = asyncio.run(_of_domain(one.domain)) if real else []
+            of_domain[one.domain] = sender.findings(draft, one.domain)
         said = [*_of_links(one, answers, blocking=real), *of_domain[one.domain]]
         found += [(one.name, *finding) for finding in said]
     cache.set(_key(draft), found, KEPT_SECONDS)
@@ -94,7 +93,8 @@ def _subject(name: str, campaign: Campaign) -> _Subject:
 
 
 def _key(campaign: Campaign) -> str:
-    digest = hashlib.sha256(repr(_subjects(campaign)).encode(errors="replace")).hexdigest()
+    about = repr((_subjects(campaign), sender.recipients(campaign)))
+    digest = hashlib.sha256(about.encode(errors="replace")).hexdigest()
     return f"outside:{campaign.workspace_id}:{digest}"
 
 
@@ -109,20 +109,4 @@ def _of_links(subject: _Subject, answers: Mapping[str, Answer], *, blocking: boo
     size = sum(answers[url].size for url in pictures if url in answers)
     if size > MAX_PICTURES:
         found.append(("heavy_pictures", "advisory", size // 1024, []))
-    return found
-
-
-async def _of_domain(domain: str) -> list[Any]:
-    """SPF (RFC 7208) of the domain itself, DMARC (RFC 7489) of it or of a domain above it."""
-    resolver = make_resolver(None, timeout=2, lifetime=5)
-    spf = await lookup_txt(domain, resolver)
-    labels = domain.split(".")
-    above = [".".join(labels[start:]) for start in range(max(len(labels) - 1, 1))]
-    dmarc = [await lookup_txt(f"_dmarc.{name}", resolver) for name in above[:4]]
-    found: list[Any] = []
-    if spf is not None and not any(text.lower().startswith("v=spf1") for text in spf):
-        found.append(("no_spf", "advisory", 0, [domain]))
-    texts = [text for one in dmarc for text in one or ()]
-    if None not in dmarc and not any(text.lower().startswith("v=dmarc1") for text in texts):
-        found.append(("no_dmarc", "advisory", 0, [domain]))
     return found

@@ -6,12 +6,10 @@ waiting (not active) -> active -> retired (retired_at; its private part is forgo
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import cast
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
@@ -20,12 +18,11 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import Membership, Workspace
 from apps.senders.models import DkimKey, SendingDomain
-from apps.senders.selectors import has_relay
+from apps.senders.services import authentication
 from core import queues, secrets
 from core.errors import Conflict, InvalidInput, NotAllowed
 from mailkit import dkim
 from mailkit.addresses import Fault, parse_address
-from mailkit.verify.dns import lookup_txt, make_resolver
 
 LONGEST_NAME = 220  # leaves room for the selector in the 253 characters of a name in the DNS
 _NO_ANSWER_AFTER = timedelta(minutes=1)
@@ -66,7 +63,8 @@ def set_return_path(*, workspace: Workspace, by: Membership, domain_id: int, nam
         raise InvalidInput(
             _("The return path has to be %(name)s or below it.") % {"name": domain.name}
         )
-    SendingDomain.objects.filter(pk=domain.pk).update(return_path=wanted)
+    if SendingDomain.objects.filter(pk=domain.pk).update(return_path=wanted):
+        _ask(domain.pk, domain.check_asked_at)  # SPF is now another domain's
 
 
 def remove_domain(*, domain: SendingDomain, by: Membership) -> None:
@@ -118,18 +116,24 @@ def ring_due_checks() -> None:
 
 
 def check_domain(domain_id: int) -> None:
-    """Look the keys up in the DNS; those that wait and are found there sign from now on."""
+    """Look SPF, DKIM and DMARC up in the DNS; keys that wait and are found there sign from now
+    on."""
     asked = SendingDomain.objects.filter(pk=domain_id, check_asked_at__isnull=False)
     domain = asked.select_related("workspace").first()
     if domain is None:
         return
-    keys = list(domain.keys.filter(retired_at=None))
-    # As in verification: without a relay the names of the sandbox exist too.
-    seen = asyncio.run(_look_up(domain.name, keys, sandbox=not has_relay(domain.workspace)))
+    keys = list(domain.keys.filter(retired_at=None).order_by("-algorithm", "pk"))
+    found = authentication.look_up(domain.workspace, domain.name, keys)
+    seen = {key.selector: key.seen for key in found.dkim.keys}
     with transaction.atomic():
         settled = SendingDomain.objects.filter(
             pk=domain.pk, check_asked_at=domain.check_asked_at
-        ).update(check_asked_at=None, checked_at=timezone.now(), dns=seen)
+        ).update(
+            check_asked_at=None,
+            checked_at=timezone.now(),
+            dns=seen,
+            authentication=found.as_json(),
+        )
         if not settled:  # another run was faster, or the domain is gone
             return
         for key in keys:
@@ -147,24 +151,6 @@ def _ring(domain_id: int) -> None:
     from apps.senders.tasks import check_domain
 
     queues.ring(check_domain, domain_id)
-
-
-async def _look_up(domain: str, keys: list[DkimKey], *, sandbox: bool) -> dict[str, str]:
-    """By selector: found, other (another key is published), missing, or unknown."""
-    nameservers = [("127.0.0.1", settings.SANDBOX_DNS_PORT)] if sandbox else None
-    resolver = make_resolver(nameservers, timeout=2, lifetime=5)
-    names = [f"{key.selector}._domainkey.{domain}" for key in keys]
-    answers = await asyncio.gather(*(lookup_txt(name, resolver) for name in names))
-    return {key.selector: _judge(key, texts) for key, texts in zip(keys, answers, strict=True)}
-
-
-def _judge(key: DkimKey, texts: tuple[str, ...] | None) -> str:
-    if texts is None:
-        return "unknown"
-    if not texts:
-        return "missing"
-    # Several records leave it to the receiver which one it takes (RFC 6376 section 3.6.2.2).
-    return "found" if all(dkim.same_key(text, key.record) for text in texts) else "other"
 
 
 def _activate(key: DkimKey) -> None:

@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.senders.models import ProviderLimit, Relay, SendingDomain, SentToday
-from apps.senders.selectors import plan_of_row, sent_on
+from apps.senders.selectors import plan_of_row, sent_on, with_parents
 from apps.senders.services.buckets import FIRST_BLOCK_SECONDS, Buckets, Window, connect
 from mailkit import providers, warmup
 from mailkit.warmup import Forecast, Plan
@@ -339,9 +339,7 @@ def _tightest(rows: Sequence[Relay | SendingDomain]) -> providers.Limits:
 
 def _domain(workspace: Workspace, name: str) -> SendingDomain | None:
     """The sending domain of that name, else its nearest parent."""
-    labels = name.lower().split(".")
-    names = [".".join(labels[start:]) for start in range(len(labels))]
-    found = SendingDomain.objects.filter(workspace=workspace, name__in=names)
+    found = SendingDomain.objects.filter(workspace=workspace, name__in=with_parents(name))
     return max(found, key=lambda domain: len(domain.name), default=None)
 
 

@@ -15,9 +15,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from apps.accounts.http import WorkspaceRequest
 from apps.senders import selectors
 from apps.senders.forms import DomainForm
+from apps.senders.messages import DKIM, DMARC, FINDINGS, SPF
 from apps.senders.models import DkimKey, SendingDomain
 from apps.senders.services import domains as services
 from core.errors import InvalidInput, NotAllowed
+from mailkit.authentication import Authentication, findings
 
 # Letters on their way are still verified with a retired key: queues hold them up to five days.
 _RECORD_STAYS = timedelta(days=7)
@@ -110,8 +112,27 @@ def _records(request: WorkspaceRequest, pk: int) -> dict[str, Any]:
             if key.retired_at and key.retired_at + _RECORD_STAYS > now
         ],
         "signing": any(key.active for key in keys),
+        "proofs": _proofs(shown),
         "checking": shown.check_asked_at is not None,
         "can_change": request.membership.is_owner,
+    }
+
+
+def _proofs(shown: SendingDomain) -> dict[str, Any] | None:
+    """SPF, DKIM and DMARC as the last check found them; None before the first one."""
+    found = Authentication.of_json(shown.authentication)
+    if found is None:
+        return None
+    return {
+        "found": found,
+        "spf": SPF[found.spf.state],
+        "dkim": DKIM[found.dkim.state],
+        "dmarc": DMARC[found.dmarc.state],
+        # Whoever sends in bulk is asked for all of it, so nothing here is told apart.
+        "advice": [
+            (FINDINGS[one.code] % {"words": ", ".join(one.words), "number": one.number}, one)
+            for one in findings(found, bulk=True)
+        ],
     }
 
 

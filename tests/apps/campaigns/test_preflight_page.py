@@ -100,8 +100,8 @@ def test_without_a_relay_it_is_advice(campaign: Campaign, owner: User, client_of
     assert campaign.state != State.DRAFT
 
 
-def test_senders_at_free_providers_and_unsigned_ones(campaign: Campaign, real_relay: Relay) -> None:
-    assert "unsigned" in codes(campaign)
+def test_senders_at_free_providers(campaign: Campaign, real_relay: Relay) -> None:
+    assert "free_sender" not in codes(campaign)
     campaign.from_email = "shop@gmail.com"
     assert "free_sender" in codes(campaign)
 
@@ -167,7 +167,7 @@ def test_what_the_world_says_is_kept_for_this_letter(campaign: Campaign) -> None
     Campaign.objects.filter(pk=campaign.pk).update(html='<a href="http://127.0.0.1:9/x">x</a>')
     outside.look(campaign.pk)
     campaign.refresh_from_db()
-    assert [one.code for _name, one in outside.asked(campaign) or []] == ["dead_links"]
+    assert "dead_links" in [one.code for _name, one in outside.asked(campaign) or []]
     campaign.html = '<a href="http://127.0.0.1:9/y">x</a>'
     assert outside.known(campaign) == []
     outside.look(0)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.accounts.models import Membership, User, Workspace
 from apps.senders import selectors
 from apps.senders.models import DkimKey, Relay, SendingDomain
-from apps.senders.services import domains
+from apps.senders.services import authentication, domains
 from core import secrets
 from core.errors import Conflict, InvalidInput, NotAllowed
 from mailkit.dkim import dns_record
@@ -236,7 +236,7 @@ def test_with_a_relay_the_sandbox_is_not_asked(
         asked.append(servers)
         return make_resolver([("127.0.0.1", 9)], timeout=0.1, lifetime=0.1)
 
-    monkeypatch.setattr(domains, "make_resolver", resolver)
+    monkeypatch.setattr(authentication, "make_resolver", resolver)
     assert set(check(domain, by).values()) == {"unknown"}
     assert asked == [None]
 

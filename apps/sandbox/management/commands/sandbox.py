@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 
 from apps.sandbox.server import serve
 from apps.sandbox.store import PostgresStore
-from apps.senders.selectors import sandbox_password
+from apps.senders.selectors import published_keys, sandbox_password
 
 
 class Command(BaseCommand):
@@ -34,6 +34,7 @@ class Command(BaseCommand):
                     authenticate=inbox_of,
                     greylist_delay=settings.SANDBOX_GREYLIST_SECONDS,
                     returns_port=settings.INBOUND_PORT,
+                    published=published_keys,
                     ready=lambda smtp, dns: self.stdout.write(f"SMTP on {smtp}, DNS on {dns}"),
                 )
             )
