@@ -1,4 +1,4 @@
-"""The Valkey server, for requests that must not wait for it."""
+"""The Valkey server, for requests that must not wait for it, and for those who may."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from redis.retry import Retry
 
 def client() -> redis.Redis:
     """Gives up after a second; a connection that the server closed is opened anew, once."""
-    return _client(settings.REDIS_URL)
+    return _client(settings.REDIS_URL, 0.5)
 
 
-@lru_cache(maxsize=2)
-def _client(url: str) -> redis.Redis:
+def patient_client() -> redis.Redis:
+    """For what no request waits for: a slow server is not asked again and again."""
+    return _client(settings.REDIS_URL, 10)
+
+
+@lru_cache(maxsize=4)
+def _client(url: str, seconds: float) -> redis.Redis:
     return redis.Redis.from_url(
-        url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1)
+        url,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 1),
     )

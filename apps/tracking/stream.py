@@ -117,23 +117,25 @@ class Outbox:
             self._wake.wait()
             self._wake.clear()
             try:
-                while self.waiting:
-                    self._send()
                 pause = GATHER_SECONDS
+                while self._send() == MOST_TOGETHER:
+                    pass
             except redis.RedisError as error:
                 logger.warning("%s opens and clicks wait for Valkey: %s", len(self.waiting), error)
                 self._wake.set()
                 pause = AGAIN_SECONDS
             time.sleep(pause)
 
-    def _send(self) -> None:
-        """Raises redis.RedisError. What was sent in vain, perhaps, is sent again: see Beacon."""
+    def _send(self) -> int:
+        """How many went. Raises redis.RedisError; what went in vain, perhaps, is sent again."""
         # Others append meanwhile, but nobody else takes away.
         number = min(len(self.waiting), MOST_TOGETHER)
         events = [_encode(self.waiting[place]) for place in range(number)]
-        valkey.client().eval(_APPEND, 1, KEY, *events)
+        if events:
+            valkey.patient_client().eval(_APPEND, 1, KEY, *events)
         for _sent in events:
             self.waiting.popleft()
+        return number
 
 
 outbox = Outbox()
@@ -157,13 +159,13 @@ def waiting() -> int:
 
 def read(count: int) -> list[tuple[bytes, Beacon | None]]:
     """The oldest entries: (id, beacon), None for what is none. Raises redis.RedisError."""
-    entries: Any = valkey.client().xrange(KEY, count=count)
+    entries: Any = valkey.patient_client().xrange(KEY, count=count)
     return [(entry_id, _decoded(fields.get(b"event", b""))) for entry_id, fields in entries]
 
 
 def delete(entry_ids: list[bytes]) -> None:
     """Raises redis.RedisError."""
-    valkey.client().xdel(KEY, *entry_ids)
+    valkey.patient_client().xdel(KEY, *entry_ids)
 
 
 def _decoded(raw: bytes) -> Beacon | None:

@@ -16,7 +16,7 @@ from django.core.management import get_commands
 
 from core.celery import QUEUES
 from core.local.runtime import BASE_DIR
-from core.local.workers import BEAT, celery_command
+from core.local.workers import BEAT, command_of
 from tests.docs.test_readme import variables_read
 
 FOLDER = BASE_DIR / "docker"
@@ -60,7 +60,7 @@ def test_there_is_one_worker_for_each_queue_and_one_beat() -> None:
     workers = [name for name in SERVICES if name.startswith("worker-")]
     assert len(workers) == len(QUEUES)
     for name in (*QUEUES, BEAT):
-        assert celery_command(name)[1:5] == ["-m", "celery", "-A", "core.celery"]
+        assert command_of(name)[1:5] == ["-m", "celery", "-A", "core.celery"]
 
 
 def test_the_other_services_run_commands_that_exist() -> None:
