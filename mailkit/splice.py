@@ -19,6 +19,7 @@ from functools import lru_cache
 from mailkit.dkim import Signer, body_hash, relaxed_header, relaxed_lines
 from mailkit.mime import (
     CUT,
+    MIXED,
     Encoding,
     Letter,
     boundary_of,
@@ -101,6 +102,7 @@ class CompiledLetter:
         headers: tuple[tuple[str, str], ...] = (),
         list_unsubscribe: bool = True,
         plain_fields: Sequence[str] = (),
+        attachments: Sequence[bytes] = (),
         signer_of: Callable[[Sequence[bytes]], Signer | None] = lambda names: None,
     ) -> None:
         """`signer_of` gives the signer for the names of the header fields to sign."""
@@ -108,6 +110,7 @@ class CompiledLetter:
         self._subject, self._html, self._text = subject, html, text
         self._list_unsubscribe = list_unsubscribe
         self._plain_fields = tuple(plain_fields)
+        self._attachments = tuple(attachments)
         self._marked = (
             _marked(text, html=False),
             _marked(html, html=True) if html else None,
@@ -149,6 +152,7 @@ class CompiledLetter:
                 headers=(*self._headers, *self._unsubscribe_headers(recipient)),
                 text_encoding=self._encodings[0],
                 html_encoding=self._encodings[1],
+                attachments=self._attachments,
             )
         )
 
@@ -200,6 +204,7 @@ class CompiledLetter:
             headers=headers,
             list_unsubscribe=self._list_unsubscribe,
             plain_fields=self._plain_fields,
+            attachments=self._attachments,
             signer=self._signer,
         )
 
@@ -244,6 +249,7 @@ class _Plain:
         headers: list[bytes],
         list_unsubscribe: bool,
         plain_fields: Sequence[str],
+        attachments: Sequence[bytes],
         signer: Signer | None,
     ) -> None:
         self._subject, self._signer = Filler(subject, html=False), signer
@@ -278,7 +284,11 @@ class _Plain:
             for subtype, (_, encoding) in zip(("plain", "html"), parts, strict=False)
         ]
         fields, signed_fields = _header_fields(
-            from_header, headers, None if len(parts) == 2 else heads[0], list_unsubscribe
+            from_header,
+            headers,
+            None if len(parts) == 2 else heads[0],
+            list_unsubscribe,
+            mixed=bool(attachments),
         )
         body, signed_body = (
             self._body(
@@ -290,6 +300,11 @@ class _Plain:
             )
             for pieces in (stuffed, relaxed)
         )
+        if attachments:
+            # Base64 and our own headers: nothing to stuff, and canonical as they are.
+            first = heads[0] if len(parts) == 1 else None
+            body = _with_attachments(body, first, attachments)
+            signed_body = _with_attachments(signed_body, first, attachments)
         self._message = Skeleton([_Moving.SIGNATURE, *fields, *body])
         self._signed_fields = Skeleton(signed_fields)
         self._signed_body = Skeleton(signed_body)
@@ -370,12 +385,29 @@ def _encoded(texts: Sequence[str]) -> list[bytes]:
     return [*map(quoted_piece, texts[:-1]), quoted_pieces(texts[-1:])]
 
 
+def _with_attachments(body: _Layout, only: bytes | None, attachments: Sequence[bytes]) -> _Layout:
+    """The body of multipart/mixed; `only`: the headers of the text part where there is but one."""
+    delimiter: _Layout = [b"--" + MIXED, _Moving.BOUNDARY]
+    alternative: _Layout = [
+        b'Content-Type: multipart/alternative; boundary="', _Moving.BOUNDARY, b'"\r\n\r\n',
+    ]  # fmt: skip
+    layout = [*delimiter, b"\r\n", *([only] if only else alternative), *body]
+    for part in attachments:
+        layout += [b"\r\n", *delimiter, b"\r\n" + part]
+    return [*layout, b"\r\n", *delimiter, b"--\r\n"]
+
+
 def _header_fields(
-    from_header: bytes, headers: list[bytes], only: bytes | None, list_unsubscribe: bool
+    from_header: bytes,
+    headers: list[bytes],
+    only: bytes | None,
+    list_unsubscribe: bool,
+    *,
+    mixed: bool,
 ) -> tuple[_Layout, _Layout]:
     """The headers up to the empty line, and the canonical form of those that are signed.
 
-    `only`: the headers of the part where there is but one.
+    `only`: the headers of the part where there is but one. `mixed`: there are attachments.
     """
     unsubscribe: _Layout = []
     signed_unsubscribe: _Layout = []
@@ -388,10 +420,10 @@ def _header_fields(
             b"list-unsubscribe:", _Moving.SIGNED_WAYS_OUT,
             b"\r\nlist-unsubscribe-post:List-Unsubscribe=One-Click\r\n",
         ]  # fmt: skip
-    kind = b'multipart/alternative; boundary="'
+    kind = b'multipart/mixed; boundary="' + MIXED if mixed else b'multipart/alternative; boundary="'
     content: _Layout = [b"Content-Type: " + kind, _Moving.BOUNDARY, b'"\r\n\r\n']
     signed_content: _Layout = [b"content-type:" + kind, _Moving.BOUNDARY, b'"\r\n']
-    if only:
+    if only and not mixed:
         content, signed_content = [only], [relaxed_header(only.partition(b"\r\n")[0])]
     fields: _Layout = [
         from_header, b"\r\nTo: ", _Moving.TO, b"\r\n", _Moving.SUBJECT, b"\r\nDate: ", _Moving.DATE,

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from mailkit.addresses import format_mailbox
 from mailkit.dkim import ALGORITHMS, DkimKey, Signer, dns_record, generate_key
-from mailkit.mime import CUT, one_line, unix_line_ends
+from mailkit.mime import CUT, attachment_part, one_line, unix_line_ends
 from mailkit.personalize import MAX_SOURCE, RenderFault, Template, compile_template
 from mailkit.slots import Slot, plain_slots
 from mailkit.smtp.message import WireMessage, prepare
@@ -31,6 +31,10 @@ KEYS = tuple(
     for algorithm in ALGORITHMS
 )
 ZONE = {f"{key.selector}._domainkey.shop.test.": dns_record(key.private_key) for key in KEYS}
+FILES = (
+    attachment_part("a.pdf", "application/pdf", bytes(range(256)) * 3),
+    attachment_part("Отчёт за месяц.xlsx", "application/octet-stream", b""),
+)
 Outcome = WireMessage | RenderFault | type[ValueError]
 
 NAMES = ("first_name", "city", "_link_1", "email", "unsubscribe_url", "size", "cols")
@@ -200,6 +204,8 @@ def test_spliced_is_what_liquid_and_compose_make(
 ) -> None:
     one = letter(text, html, subject)
     assert made(one, recipient(values)) == by_liquid(one, recipient(values))
+    with_files = letter(text, html, subject, attachments=FILES)
+    assert made(with_files, recipient(values)) == by_liquid(with_files, recipient(values))
 
 
 @thorough
