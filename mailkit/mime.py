@@ -15,7 +15,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import Literal
-from urllib.parse import quote
 
 from mailkit.addresses import format_mailbox
 from mailkit.rfc2047 import CONTROL, MAX_WORD, encode_words
@@ -45,7 +44,8 @@ class Letter:
     `from_mailbox` and `to` are mailboxes as `format_mailbox` makes them; `message_id` has its
     angle brackets; `date` is aware; `headers` are further ones: List-Unsubscribe, Reply-To...
     An empty `text` or `html` leaves its part out. The encodings are chosen by the content where
-    they are empty.
+    they are empty. `mixed`: what parts the text from files that are put behind it
+    (mailkit.attachments), empty for none.
     """
 
     from_mailbox: str
@@ -58,11 +58,12 @@ class Letter:
     headers: tuple[tuple[str, str], ...] = ()
     text_encoding: Encoding = ""
     html_encoding: Encoding = ""
-    attachments: tuple[bytes, ...] = ()  # as attachment_part makes them
+    mixed: bytes = b""
 
 
 def compose(letter: Letter) -> bytes:
-    """Return the whole message, with CRLF line ends; the same letter gives the same bytes.
+    """Return the message, whole or up to its files, with CRLF line ends; the same letter gives
+    the same bytes.
 
     It is ASCII throughout, except for addresses whose local part is not (RFC 6532).
     Raises ValueError for a control character in any header, a header that compose writes
@@ -83,10 +84,13 @@ def compose(letter: Letter) -> bytes:
         lines.append(header(name, value))
     lines.append("MIME-Version: 1.0")
     head = "\r\n".join(lines).encode()
-    content, boundary = _content(letter)
-    if letter.attachments:
-        content = _mixed(content, MIXED + boundary, letter.attachments)
-    return head + b"\r\n" + content
+    content = _content(letter)
+    if not letter.mixed:
+        return head + b"\r\n" + content
+    if b"--" + letter.mixed in content:
+        raise ValueError("the text holds the boundary of the attachments")
+    opening = b"%b\r\n\r\n--%b\r\n" % (mixed_header(letter.mixed), letter.mixed)
+    return b"".join((head, b"\r\n", opening, content))
 
 
 def one_line(text: str) -> str:
@@ -94,63 +98,23 @@ def one_line(text: str) -> str:
     return " ".join(CONTROL.sub(" ", text).split())
 
 
-# With the boundary of the alternatives behind it, it is that of what surrounds them.
-MIXED = b"=_m"
-
-
-def attachment_part(name: str, content_type: str, data: bytes) -> bytes:
-    """A file as a part of a message, in base64, without a CRLF at its end.
-
-    Names that are not plain ASCII are written by RFC 2231, in pieces where they are long.
-    """
-    parameters = _file_name(CONTROL.sub("_", name))
-    head = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: base64\r\n"
-    disposition = f"Content-Disposition: attachment;\r\n {parameters}\r\n\r\n"
-    return (head + disposition).encode() + base64_lines(data)
-
-
-def _file_name(name: str) -> str:
-    if name.isascii() and len(name) <= 60:
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'filename="{escaped}"'
-    encoded = "utf-8''" + quote(name, safe="")
-    if len(encoded) <= 60:
-        return f"filename*={encoded}"
-    pieces, rest = [], encoded
-    while rest:
-        cut = min(60, len(rest))
-        # No octet is split: "%D0" stays whole.
-        while cut < len(rest) and "%" in rest[cut - 2 : cut]:
-            cut -= 1
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
-    return ";\r\n ".join(f"filename*{number}*={one}" for number, one in enumerate(pieces))
-
-
-def _content(letter: Letter) -> tuple[bytes, bytes]:
-    """The text parts with their headers, ending in CRLF, and a boundary that is not in them."""
+def _content(letter: Letter) -> bytes:
+    """The text parts with their headers, ending in CRLF."""
     if letter.text and letter.html:
         return _alternative(letter)
     part = _html_part(letter) if letter.html else _text_part(letter)
-    content = part + (b"" if part.endswith(b"\r\n") else b"\r\n")
-    return content, _boundary(letter.message_id, part) if letter.attachments else b""
+    return part + (b"" if part.endswith(b"\r\n") else b"\r\n")
 
 
-def _mixed(content: bytes, boundary: bytes, attachments: Sequence[bytes]) -> bytes:
-    parts = [content, *attachments]
-    return b"".join(
-        [
-            b'Content-Type: multipart/mixed; boundary="%b"\r\n' % boundary,
-            *(b"\r\n--%b\r\n%b" % (boundary, part) for part in parts),
-            b"\r\n--%b--\r\n" % boundary,
-        ]
-    )
+def mixed_header(boundary: bytes) -> bytes:
+    """The header that says that files follow, without a CRLF at its end."""
+    return b'Content-Type: multipart/mixed; boundary="%b"' % boundary
 
 
-def _alternative(letter: Letter) -> tuple[bytes, bytes]:
+def _alternative(letter: Letter) -> bytes:
     text, html = _text_part(letter), _html_part(letter)
     boundary = _boundary(letter.message_id, text, html)
-    content = b"".join(
+    return b"".join(
         (
             b'Content-Type: multipart/alternative; boundary="%b"\r\n\r\n' % boundary,
             b"--%b\r\n" % boundary,
@@ -160,7 +124,6 @@ def _alternative(letter: Letter) -> tuple[bytes, bytes]:
             b"\r\n--%b--\r\n" % boundary,
         )
     )
-    return content, boundary
 
 
 def boundary_of(message_id: str, attempt: int = 0) -> bytes:

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from apps.campaigns.views import (
+    attachments,
     campaigns,
     deliveries,
     designs,
@@ -26,6 +27,9 @@ urlpatterns = [
     path("from-template/<int:template_pk>/", designs.from_template, name="from_template"),
     path("<int:pk>/preview/", editor.preview, name="preview"),
     path("<int:pk>/preview-text/", editor.preview_text, name="preview_text"),
+    path("<int:pk>/attachments/", attachments.attach, name="attach"),
+    path("<int:pk>/attachments/<int:file_pk>/", attachments.download, name="attachment"),
+    path("<int:pk>/attachments/<int:file_pk>/remove/", attachments.detach, name="detach"),
     path("<int:pk>/test/", editor.test_send, name="test_send"),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
     path("<int:pk>/variants/", variants.test, name="variants"),

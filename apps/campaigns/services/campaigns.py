@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User, Workspace
 from apps.campaigns import variants
 from apps.campaigns.models import Campaign, Variant
+from apps.campaigns.services import attachments
 from apps.content.models import Editor, Template
 from apps.content.services.letters import converted, html_of, stored_design
 from apps.mailer.models import Verdict
@@ -116,6 +117,7 @@ def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign |
             Variant(campaign=new, number=one.number, **variants.own_of(one))
             for one in variants.of(campaign)
         )
+        attachments.copy_files(source=campaign, to=new)
     return new
 
 

@@ -21,6 +21,7 @@ from apps.campaigns.preflight import field_warnings
 from apps.campaigns.services.campaigns import update_campaign
 from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
+from apps.campaigns.views.attachments import attached
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
 from apps.content.models import Editor
 from apps.content.services.letters import html_of, stored_design
@@ -107,9 +108,9 @@ def _editor(
     stale: bool = False,
 ) -> HttpResponse:
     context = {
-        "campaign": campaign,
         "form": form,
         "stale": stale,
+        **attached(campaign),
         **editor_context(request, campaign.editor),
         "preview_url": reverse("campaigns:preview", args=[request.workspace.slug, campaign.pk]),
     }
