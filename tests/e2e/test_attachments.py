@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.e2e.test_campaign_flows import made
 from tests.e2e.test_main_job import sign_in
 from tests.support.stack import RunningStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+FILES: list[FilePayload] = [
+    {"name": "Прайс.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + b"x" * 999},
+    {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b"1,2"},
+]
 SAVED = re.compile("^Saved")
 
 
@@ -25,12 +29,7 @@ def test_attach_remove_and_send(page: Page, stack: RunningStack) -> None:
 
     # While the page saves by itself: neither gets into the other's way.
     page.locator("#id_subject").fill("Prices")
-    page.locator("#attachment-files").set_input_files(
-        [
-            {"name": "Прайс.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + b"x" * 999},
-            {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b"1,2"},
-        ]
-    )
+    page.locator("#attachment-files").set_input_files(FILES)
     expect(part.get_by_role("link")).to_have_text(["Прайс.pdf", "wrong.csv"])
     expect(page.locator("#preview-subject")).to_contain_text("wrong.csv")
     expect(state).to_have_text(SAVED)
