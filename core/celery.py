@@ -34,6 +34,10 @@ BEAT_SCHEDULE = {
         "task": "apps.campaigns.tasks.cleanup_smtp_connections",
         "schedule": timedelta(minutes=10),
     },
+    "remove_orphaned_attachments": {
+        "task": "apps.campaigns.tasks.remove_orphaned_attachments",
+        "schedule": timedelta(hours=1),
+    },
     "sweep_due_work": {
         "task": "apps.ops.tasks.sweep_due_work",
         "schedule": timedelta(seconds=settings.SWEEP_SECONDS),

@@ -134,8 +134,16 @@ def relaxed_lines(chunk: bytes) -> bytes:
     return chunk.replace(b" \r\n", b"\r\n") if b" \r\n" in chunk else chunk
 
 
-def body_hash(canonical_body: bytes) -> bytes:
-    """What bh= holds. Empty lines at the end do not count; a last line without CRLF gets one."""
+def body_hash(canonical_body: bytes, tail: bytes = b"") -> bytes:
+    """What bh= holds. Empty lines at the end do not count; a last line without CRLF gets one.
+
+    `tail`: canonical octets behind the body that end in a line that is not empty. They may be
+    long, and are not copied.
+    """
+    if tail:
+        digest = sha256(canonical_body)
+        digest.update(tail)
+        return b2a_base64(digest.digest(), newline=False)
     body = canonical_body
     if not body.endswith(b"\r\n"):
         body += b"\r\n"

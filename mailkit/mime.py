@@ -44,7 +44,8 @@ class Letter:
     `from_mailbox` and `to` are mailboxes as `format_mailbox` makes them; `message_id` has its
     angle brackets; `date` is aware; `headers` are further ones: List-Unsubscribe, Reply-To...
     An empty `text` or `html` leaves its part out. The encodings are chosen by the content where
-    they are empty.
+    they are empty. `mixed`: what parts the text from files that are put behind it
+    (mailkit.attachments), empty for none.
     """
 
     from_mailbox: str
@@ -57,10 +58,12 @@ class Letter:
     headers: tuple[tuple[str, str], ...] = ()
     text_encoding: Encoding = ""
     html_encoding: Encoding = ""
+    mixed: bytes = b""
 
 
 def compose(letter: Letter) -> bytes:
-    """Return the whole message, with CRLF line ends; the same letter gives the same bytes.
+    """Return the message, whole or up to its files, with CRLF line ends; the same letter gives
+    the same bytes.
 
     It is ASCII throughout, except for addresses whose local part is not (RFC 6532).
     Raises ValueError for a control character in any header, a header that compose writes
@@ -81,15 +84,31 @@ def compose(letter: Letter) -> bytes:
         lines.append(header(name, value))
     lines.append("MIME-Version: 1.0")
     head = "\r\n".join(lines).encode()
-    if letter.text and letter.html:
-        return head + b"\r\n" + _alternative(letter)
-    part = _html_part(letter) if letter.html else _text_part(letter)
-    return head + b"\r\n" + part + (b"" if part.endswith(b"\r\n") else b"\r\n")
+    content = _content(letter)
+    if not letter.mixed:
+        return head + b"\r\n" + content
+    if b"--" + letter.mixed in content:
+        raise ValueError("the text holds the boundary of the attachments")
+    opening = b"%b\r\n\r\n--%b\r\n" % (mixed_header(letter.mixed), letter.mixed)
+    return b"".join((head, b"\r\n", opening, content))
 
 
 def one_line(text: str) -> str:
     """Make a merged value fit for a header: control characters and line ends become spaces."""
     return " ".join(CONTROL.sub(" ", text).split())
+
+
+def _content(letter: Letter) -> bytes:
+    """The text parts with their headers, ending in CRLF."""
+    if letter.text and letter.html:
+        return _alternative(letter)
+    part = _html_part(letter) if letter.html else _text_part(letter)
+    return part + (b"" if part.endswith(b"\r\n") else b"\r\n")
+
+
+def mixed_header(boundary: bytes) -> bytes:
+    """The header that says that files follow, without a CRLF at its end."""
+    return b'Content-Type: multipart/mixed; boundary="%b"' % boundary
 
 
 def _alternative(letter: Letter) -> bytes:

@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
 
+from mailkit.attachments import Attachments
 from mailkit.dkim import Signer, body_hash, relaxed_header, relaxed_lines
 from mailkit.mime import (
     CUT,
@@ -24,6 +25,7 @@ from mailkit.mime import (
     boundary_of,
     compose,
     header,
+    mixed_header,
     one_line,
     part_headers,
     quoted_piece,
@@ -101,6 +103,7 @@ class CompiledLetter:
         headers: tuple[tuple[str, str], ...] = (),
         list_unsubscribe: bool = True,
         plain_fields: Sequence[str] = (),
+        attachments: Attachments | None = None,
         signer_of: Callable[[Sequence[bytes]], Signer | None] = lambda names: None,
     ) -> None:
         """`signer_of` gives the signer for the names of the header fields to sign."""
@@ -108,6 +111,8 @@ class CompiledLetter:
         self._subject, self._html, self._text = subject, html, text
         self._list_unsubscribe = list_unsubscribe
         self._plain_fields = tuple(plain_fields)
+        self._attachments = attachments
+        self._mixed = attachments.boundary if attachments else b""
         self._marked = (
             _marked(text, html=False),
             _marked(html, html=True) if html else None,
@@ -124,11 +129,12 @@ class CompiledLetter:
 
     def make(self, recipient: Recipient, at: datetime) -> WireMessage | RenderFault:
         """Raises ValueError for a value that no letter can hold."""
-        spliced = self._plain.splice(recipient, at) if self._plain else None
-        return spliced or self._general(recipient, at)
+        tail = self._attachments.tail() if self._attachments else b""
+        spliced = self._plain.splice(recipient, at, tail) if self._plain else None
+        return spliced or self._general(recipient, at, tail)
 
     def general(self, recipient: Recipient, at: datetime) -> bytes | RenderFault:
-        """The message by way of Liquid and `compose`, unsigned."""
+        """The message up to its files by way of Liquid and `compose`, unsigned."""
         rendered = []
         values = _all_values(recipient, self._plain_fields)
         for template in (self._subject, *self._marked):
@@ -149,18 +155,21 @@ class CompiledLetter:
                 headers=(*self._headers, *self._unsubscribe_headers(recipient)),
                 text_encoding=self._encodings[0],
                 html_encoding=self._encodings[1],
+                mixed=self._mixed,
             )
         )
 
-    def _general(self, recipient: Recipient, at: datetime) -> WireMessage | RenderFault:
+    def _general(
+        self, recipient: Recipient, at: datetime, tail: bytes
+    ) -> WireMessage | RenderFault:
         message = self.general(recipient, at)
         if isinstance(message, RenderFault):
             return message
         if self._signer is None:
-            return prepare(message)
-        return prepare(self._sign(message, at) + message)
+            return prepare(message, tail)
+        return prepare(self._sign(message, at, tail) + message, tail)
 
-    def _sign(self, message: bytes, at: datetime) -> bytes:
+    def _sign(self, message: bytes, at: datetime, tail: bytes) -> bytes:
         assert self._signer is not None
         head, _, body = message.partition(b"\r\n\r\n")
         fields = {}
@@ -168,7 +177,8 @@ class CompiledLetter:
             canonical = relaxed_header(raw)
             fields[canonical.partition(b":")[0]] = canonical
         canonical = b"".join(fields[name] for name in (*_SIGNED, *self._signed_headers))
-        return self._signer.sign(canonical, body_hash(relaxed_lines(body)), int(at.timestamp()))
+        hashed = body_hash(relaxed_lines(body), tail)
+        return self._signer.sign(canonical, hashed, int(at.timestamp()))
 
     def _unsubscribe_headers(self, recipient: Recipient) -> tuple[tuple[str, str], ...]:
         if not self._list_unsubscribe:
@@ -200,6 +210,7 @@ class CompiledLetter:
             headers=headers,
             list_unsubscribe=self._list_unsubscribe,
             plain_fields=self._plain_fields,
+            mixed=self._mixed,
             signer=self._signer,
         )
 
@@ -244,6 +255,7 @@ class _Plain:
         headers: list[bytes],
         list_unsubscribe: bool,
         plain_fields: Sequence[str],
+        mixed: bytes,
         signer: Signer | None,
     ) -> None:
         self._subject, self._signer = Filler(subject, html=False), signer
@@ -278,7 +290,11 @@ class _Plain:
             for subtype, (_, encoding) in zip(("plain", "html"), parts, strict=False)
         ]
         fields, signed_fields = _header_fields(
-            from_header, headers, None if len(parts) == 2 else heads[0], list_unsubscribe
+            from_header,
+            headers,
+            None if len(parts) == 2 else heads[0],
+            list_unsubscribe,
+            mixed,
         )
         body, signed_body = (
             self._body(
@@ -290,6 +306,9 @@ class _Plain:
             )
             for pieces in (stuffed, relaxed)
         )
+        if mixed:
+            opening = _mixed_opening(mixed, heads[0] if len(parts) == 1 else None)
+            body, signed_body = [*opening, *body], [*opening, *signed_body]
         self._message = Skeleton([_Moving.SIGNATURE, *fields, *body])
         self._signed_fields = Skeleton(signed_fields)
         self._signed_body = Skeleton(signed_body)
@@ -322,7 +341,7 @@ class _Plain:
                 layout += [first + self._values.add(slot), piece]
         return layout
 
-    def splice(self, recipient: Recipient, at: datetime) -> WireMessage | None:
+    def splice(self, recipient: Recipient, at: datetime, tail: bytes) -> WireMessage | None:
         """None where it takes the general way."""
         named: Mapping[str, object] = recipient.values
         if self._needs_all:
@@ -355,14 +374,14 @@ class _Plain:
                 [*moving, *recipient.plain, *signed_texts, *signed_htmls]
             )
             moving[_Moving.SIGNATURE] = self._signer.sign(
-                self._signed_fields.fill(moving), body_hash(canonical), int(at.timestamp())
+                self._signed_fields.fill(moving), body_hash(canonical, tail), int(at.timestamp())
             )
         message = self._message.fill([*moving, *recipient.plain, *texts, *htmls])
         doubled = self._dots
         if any(map(any, dots)):
             for places, in_part in zip(self._places, dots, strict=False):
                 doubled += sum(in_part[place] for place in places)
-        return WireMessage(message, len(message) - doubled)
+        return WireMessage(message, len(message) - doubled + len(tail), tail=tail)
 
 
 def _encoded(texts: Sequence[str]) -> list[bytes]:
@@ -370,12 +389,28 @@ def _encoded(texts: Sequence[str]) -> list[bytes]:
     return [*map(quoted_piece, texts[:-1]), quoted_pieces(texts[-1:])]
 
 
+def _mixed_opening(boundary: bytes, only: bytes | None) -> _Layout:
+    """What comes before the text where files follow; `only`: the headers of the text part where
+    there is but one. Canonical as it stands."""
+    delimiter = b"--%b\r\n" % boundary
+    if only:
+        return [delimiter + only]
+    return [
+        delimiter + b'Content-Type: multipart/alternative; boundary="', _Moving.BOUNDARY,
+        b'"\r\n\r\n',
+    ]  # fmt: skip
+
+
 def _header_fields(
-    from_header: bytes, headers: list[bytes], only: bytes | None, list_unsubscribe: bool
+    from_header: bytes,
+    headers: list[bytes],
+    only: bytes | None,
+    list_unsubscribe: bool,
+    mixed: bytes,
 ) -> tuple[_Layout, _Layout]:
     """The headers up to the empty line, and the canonical form of those that are signed.
 
-    `only`: the headers of the part where there is but one.
+    `only`: the headers of the part where there is but one. `mixed`: what parts it from files.
     """
     unsubscribe: _Layout = []
     signed_unsubscribe: _Layout = []
@@ -391,7 +426,10 @@ def _header_fields(
     kind = b'multipart/alternative; boundary="'
     content: _Layout = [b"Content-Type: " + kind, _Moving.BOUNDARY, b'"\r\n\r\n']
     signed_content: _Layout = [b"content-type:" + kind, _Moving.BOUNDARY, b'"\r\n']
-    if only:
+    if mixed:
+        kind = mixed_header(mixed)
+        content, signed_content = [kind + b"\r\n\r\n"], [relaxed_header(kind)]
+    elif only:
         content, signed_content = [only], [relaxed_header(only.partition(b"\r\n")[0])]
     fields: _Layout = [
         from_header, b"\r\nTo: ", _Moving.TO, b"\r\n", _Moving.SUBJECT, b"\r\nDate: ", _Moving.DATE,

@@ -302,3 +302,9 @@ class TestSendForm(forms.Form):
 def version(campaign: Campaign) -> str:
     """Names one saved state of a campaign, to notice that somebody has saved another since."""
     return campaign.updated_at.isoformat()
+
+
+def version_to_launch(campaign: Campaign) -> str:
+    """Likewise, with the files, which are no part of what the editor saves."""
+    files = campaign.attachments.values_list("pk", flat=True)
+    return " ".join([version(campaign), *map(str, files)])

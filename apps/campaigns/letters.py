@@ -13,7 +13,8 @@ from django.conf import settings
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from apps.campaigns import tokens, variants
+from apps.campaigns import attachments, tokens, variants
+from apps.campaigns.attachments import StoredFile
 from apps.campaigns.models import Campaign
 from apps.campaigns.tokens import Kind, LetterTokens
 from apps.mailer.models import Contact
@@ -94,7 +95,7 @@ class CompiledCampaign:
     `links` are the targets of the tracked links, numbered from 1, where there are variants those of
     all; `numbers` are this letter's own, in its order. `addresses` are our own in it.
     `plain` is the letter without tracking, for people who look at it before it is sent. `inbound`
-    is the domain whose mail we receive, empty for none.
+    is the domain whose mail we receive, empty for none. `files` are its attachments.
     """
 
     campaign_id: int
@@ -109,6 +110,7 @@ class CompiledCampaign:
     tracked: CompiledLetter
     plain: CompiledLetter
     inbound: str
+    files: tuple[StoredFile, ...]
 
     def letter(
         self,
@@ -136,6 +138,11 @@ class CompiledCampaign:
             local = tokens.local_part(tokens.UNSUBSCRIBE_BY_MAIL, self.campaign_id, contact_id)
             recipient.unsubscribe_email = f"{local}@{self.inbound}"
         return _made(self.tracked, recipient, date)
+
+    def read_files(self) -> None:
+        """Have the attachments at hand, once for all letters. Raises InvalidInput."""
+        if found := attachments.attached(self.files):
+            found.tail()
 
     def test_letter(self, to: str, values: Mapping[str, object], test_id: int) -> WireMessage:
         """The message of a test send: no one-click header, for there is nobody to unsubscribe."""
@@ -203,7 +210,16 @@ def compiled_variants(campaign: Campaign) -> dict[int, CompiledCampaign]:
     }
 
 
-def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCampaign:
+def without_files(campaign: Campaign) -> CompiledCampaign:
+    """The letter by itself, to look at without reading its attachments. Raises InvalidInput."""
+    return _compile(campaign, files=())
+
+
+def _compile(
+    campaign: Campaign,
+    numbers: _Numbers | None = None,
+    files: tuple[StoredFile, ...] | None = None,
+) -> CompiledCampaign:
     language = campaign.created_by.language if campaign.created_by else ""
     return _compiled(
         campaign.pk,
@@ -225,6 +241,7 @@ def _compile(campaign: Campaign, numbers: _Numbers | None = None) -> CompiledCam
         _bulk_headers(campaign),
         signing_keys(campaign.workspace, campaign.from_email),
         numbers,
+        attachments.files_of(campaign) if files is None else files,
     )
 
 
@@ -321,6 +338,7 @@ def _compiled(
     bulk_headers: tuple[tuple[str, str], ...],
     keys: tuple[DkimKey, ...],
     numbers: _Numbers | None,
+    files: tuple[StoredFile, ...],
 ) -> CompiledCampaign:
     try:
         from_mailbox = format_mailbox(from_name, from_email)
@@ -351,6 +369,7 @@ def _compiled(
             headers=(*headers, *bulk_headers) if bulk else headers,
             list_unsubscribe=bulk,
             plain_fields=plain_fields,
+            attachments=attachments.attached(files),
             signer_of=lambda names: Signer(keys, names) if keys else None,
         )
 
@@ -371,6 +390,7 @@ def _compiled(
         ),
         plain=letter(html, bulk=False),
         inbound=inbound,
+        files=files,
     )
 
 

@@ -75,6 +75,15 @@ FINDINGS: dict[str, Promise] = {
     "heavy_images": _(
         "The pictures within the letter take %(number)d KB: use fewer or smaller ones."
     ),
+    "files_lost": _("Attached files are not in the storage any more: %(words)s"),
+    "too_heavy": _(
+        "With its files the letter takes %(number)d KB on its way: many servers refuse more than "
+        "10,240 KB."
+    ),
+    "heavy": _(
+        "With its files the letter takes %(number)d KB on its way to each recipient: a link to "
+        "them is lighter, and you see who follows it."
+    ),
     "subject_caps": _("The subject is in capitals: filters and people take that for spam."),
     "subject_marks": _("The subject has a row of exclamation marks or currency signs."),
     "image_only": _("The letter is nearly all pictures: many people see none, and filters mind."),
@@ -112,6 +121,9 @@ _EDIT = (_("Mend it in the editor"), "campaigns:edit", "")
 # (what the link says, its page, what follows the page's address)
 FIXES: Mapping[str, tuple[Promise, str, str]] = dict.fromkeys(FINDINGS, _EDIT) | {
     "no_postal_address": (_("Enter the address"), "workspace:settings", ""),
+    "files_lost": (_("Attach them again"), "campaigns:edit", "#attachments"),
+    "too_heavy": (_("Remove files"), "campaigns:edit", "#attachments"),
+    "heavy": (_("Look at the files"), "campaigns:edit", "#attachments"),
     "empty_field": (_("Give it a default"), "campaigns:edit", ""),
     "free_sender": (_("Change the sender"), "campaigns:edit", ""),
     "bounce_forecast": (_("See who is at risk"), "campaigns:launch", "#bounces"),

@@ -164,6 +164,35 @@ class CampaignLink(models.Model):
     url = models.TextField()
 
 
+class Attachment(models.Model):
+    """A file in all letters of a campaign, those of its variants too. Frozen by the launch.
+
+    `key` names the file in the storage; where contents (`sha256`) are equal, campaigns of a
+    workspace share one. It is removed some time after the last row that names it.
+    """
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="attachments")
+    key = models.CharField(max_length=22)
+    sha256 = models.CharField(max_length=64)
+    name = models.CharField(_("name"), max_length=150)
+    content_type = models.CharField(max_length=100)
+    size = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["campaign", "sha256"], name="attachment_once"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["key"], name="attachment_key"),
+            models.Index(fields=["sha256"], name="attachment_equal"),
+        ]
+        ordering: ClassVar = ["pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Variant(models.Model):
     """One of two to four variants of a campaign's letter, numbered from 1 without gaps.
 

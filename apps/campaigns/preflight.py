@@ -1,7 +1,7 @@
 """What to mend before a launch: the letter's own faults, and those that the rows tell.
 
-Blocking findings stop a launch. Of those only a letter without a way to unsubscribe cannot be
-launched at all; the others a person may acknowledge, each by its code.
+Blocking findings stop a launch. Of those a letter without a way to unsubscribe, or whose
+files are lost, cannot be launched at all; the others a person may acknowledge, each by its code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.campaigns import bounces, letters, selectors, variants
+from apps.campaigns import attachments, bounces, letters, selectors, variants
 from apps.campaigns.messages import FINDINGS, FIXES
 from apps.campaigns.models import Campaign, Variant
 from apps.campaigns.services import outside
@@ -29,12 +29,14 @@ from apps.mailer.segments.counting import QueryTooSlow, limited
 from apps.senders.selectors import has_relay
 from apps.senders.services.limits import forecast_for
 from core.errors import InvalidInput
+from mailkit.attachments import HEAVY_MESSAGE, LARGEST_MESSAGE
 from mailkit.personalize import Template, compile_template
 from mailkit.preflight import Finding, Level, bare_fields, check_letter
 from mailkit.providers import FREE_DOMAINS
+from mailkit.smtp.message import WireMessage
 
 # Blocking, and nobody may acknowledge them.
-ABSOLUTE = frozenset(("no_unsubscribe",))
+ABSOLUTE = frozenset(("no_unsubscribe", "files_lost"))
 BOUNCES = "bounce_forecast"
 COUNT_SECONDS = 3.0
 SAID_FROM = 1.0  # percent of expected bounces; of less there is nothing to mend
@@ -104,14 +106,16 @@ def by_variants(campaign: Campaign, found: Iterable[tuple[str, Finding]]) -> lis
 def _of_letter(campaign: Campaign) -> list[Finding]:
     shown = letters.preview(campaign, None)
     unsubscribe = letters.sample_values(None)["unsubscribe_url"]
+    made = _made(campaign)
     found = check_letter(
         subject=shown.subject,
         html=shown.html,
         text=shown.text,
         unsubscribe_url=str(unsubscribe),
-        html_size=_html_size(campaign),
+        html_size=_html_size(made),
         own=f"{settings.BASE_URL}/",
     )
+    found += _of_weight(campaign, made.size)
     return [*found, *_of_fields(campaign), *_of_sender(campaign, shown.html + shown.text)]
 
 
@@ -173,19 +177,41 @@ def _own_fields(campaign: Campaign) -> list[str]:
     return list(fields.values_list("key", flat=True))
 
 
-def _html_size(campaign: Campaign) -> int:
-    """Of the part as it is sent, its links counted, in octets."""
-    values, letter = letters.sample_values(None), letters.compiled(campaign)
+def _made(campaign: Campaign) -> WireMessage:
+    """The letter as it is sent, its links counted, without its files."""
+    values, letter = letters.sample_values(None), letters.without_files(campaign)
     try:
-        made = letter.letter(1, str(values["email"]), values, date=timezone.now())
+        return letter.letter(1, str(values["email"]), values, date=timezone.now())
     except letters.LetterFault as error:
         raise InvalidInput(str(error)) from error
+
+
+def _html_size(made: WireMessage) -> int:
+    """In octets."""
     data = re.sub(rb"(?m)^\.\.", b".", made.stuffed)
     message = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     part = message.get_body(("html",))
     payload = part.get_payload(decode=True) if isinstance(part, EmailMessage) else b""
     return len(payload) if isinstance(payload, bytes) else 0
+
+
+def _of_weight(campaign: Campaign, letter_size: int) -> list[Finding]:
+    """`letter_size`: octets without the files."""
+    files = attachments.files_of(campaign)
+    found = []
+    if gone := attachments.lost(files):
+        found.append(Finding("files_lost", "blocking", len(gone), tuple(gone)))
+    size = letter_size + attachments.encoded_size(files)
+    if size > LARGEST_MESSAGE:
+        found.append(Finding("too_heavy", "blocking", _kilobytes(size)))
+    elif size > HEAVY_MESSAGE:
+        found.append(Finding("heavy", "advisory", _kilobytes(size)))
+    return found
+
+
+def _kilobytes(octets: int) -> int:
+    return -(-octets // 1000)
 
 
 def _of_fields(campaign: Campaign) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apps.campaigns.services import (
+    attachments,
     confirmations,
     launch,
     monitoring,
@@ -83,3 +84,9 @@ def look_outside(campaign_id: int) -> None:
 def ask_for_winner(campaign_id: int) -> None:
     """Write to a workspace's owners that it is time to choose the winner of a test."""
     notices.ask_for_winner(campaign_id)
+
+
+@app.task(name="apps.campaigns.tasks.remove_orphaned_attachments")
+def remove_orphaned_attachments() -> None:
+    """Remove the attached files whose campaigns are gone."""
+    attachments.remove_orphans()

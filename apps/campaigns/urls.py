@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from apps.campaigns.views import (
+    attachments,
     campaigns,
     deliveries,
     designs,
@@ -34,6 +35,9 @@ urlpatterns = [
     path("<int:pk>/edit/", editor.edit, name="edit"),
     path("from-template/<int:template_pk>/", designs.from_template, name="from_template"),
     *(path(f"<int:pk>/{page}/", view, name=name) for page, view, name in LETTER_PAGES),
+    path("<int:pk>/attachments/", attachments.attach, name="attach"),
+    path("<int:pk>/attachments/<int:file_pk>/", attachments.download, name="attachment"),
+    path("<int:pk>/attachments/<int:file_pk>/remove/", attachments.detach, name="detach"),
     path("<int:pk>/test/<int:test_pk>/", editor.test_send_status, name="test_send_status"),
     path("<int:pk>/variants/", variants.test, name="variants"),
     path("<int:pk>/variants/section/", variants.section, name="variants_section"),

@@ -111,10 +111,10 @@ class Connection(Session):
         def say() -> bool:
             """The whole of a letter at once; whether there is more to say when all is well."""
             assert turn.letter is not None
-            stuffed = turn.letter.message.stuffed
-            if self._wire.lost or len(stuffed) > _BLOCK:
+            message = turn.letter.message
+            if self._wire.lost or message.tail or len(message.stuffed) > _BLOCK:
                 return False
-            self._wire.write_at_once(b"".join((stuffed, _END, follow())))
+            self._wire.write_at_once(b"".join((message.stuffed, _END, follow())))
             return turn.following is not None
 
         def heard() -> bool:
@@ -220,16 +220,14 @@ class Connection(Session):
         tail: Callable[[], bytes],
     ) -> Accepted | Refused | Broken:
         """The letter, its end and the answer. `tail` gives what to say behind the end."""
-        stuffed = message.stuffed
+        blocks = message.blocks(_BLOCK)
         # With something to wait for, the end alone waits. A server that hangs up in the middle
         # shows it by then, and the letter can safely be sent again.
-        last = len(stuffed) if hold > 0 else max(len(stuffed) - _BLOCK, 0)
+        last = b"" if hold > 0 or not blocks else blocks.pop()
         after_dot = False
         try:
-            for start in range(0, last, _BLOCK):
-                await self._wire.write(
-                    stuffed[start : min(start + _BLOCK, last)], self._timeouts.data_block
-                )
+            for block in blocks:
+                await self._wire.write(block, self._timeouts.data_block)
                 if self._wire.has_input:
                     break
             if hold > 0:
@@ -240,9 +238,8 @@ class Connection(Session):
                 self._wire.abort()
                 return refusal("body", reply)
             after_dot = not self._wire.lost
-            end = stuffed[last:] + _END
-            if after_dot:
-                end += tail()
+            said_behind = tail() if after_dot else b""
+            end = b"".join((last, _END, said_behind))
             await self._wire.write(end, self._timeouts.data_block)
             reply = await self._wire.read_reply(self._timeouts.data_done)
         except WireError as exc:

@@ -8,25 +8,39 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class WireMessage:
     """`stuffed`: the content with its opening dots doubled (RFC 5321 section 4.5.2), ending in
-    CRLF, without the final dot. `size` is in octets, before stuffing (RFC 1870). `utf8` says
-    that the headers are not ASCII, `eight_bit` that something is not."""
+    CRLF, without the final dot. `tail`: ASCII behind it that many messages share, none of whose
+    lines begins with a dot, ending in CRLF too. `size` is that of both in octets, before stuffing
+    (RFC 1870). `utf8` says that the headers are not ASCII, `eight_bit` that something is not."""
 
     stuffed: bytes
     size: int
     utf8: bool = False
     eight_bit: bool = False
+    tail: bytes = b""
+
+    def blocks(self, size: int) -> list[memoryview]:
+        """The whole in pieces of up to `size` octets, none of them copied."""
+        return [
+            memoryview(octets)[start : start + size]
+            for octets in (self.stuffed, self.tail)
+            for start in range(0, len(octets), size)
+        ]
 
 
-def prepare(message: bytes) -> WireMessage:
-    """Check and stuff a whole message. Raises ValueError for a bare CR or LF and for a NUL."""
+def prepare(message: bytes, tail: bytes = b"") -> WireMessage:
+    """Check and stuff a message; `tail` is as it has to be.
+
+    Raises ValueError for a bare CR or LF and for a NUL.
+    """
     refuse_bare_line_ends(message)
     ascii_only = message.isascii()
     whole = message if message.endswith(b"\r\n") or not message else message + b"\r\n"
     return WireMessage(
         stuff(whole),
-        len(whole),
+        len(whole) + len(tail),
         utf8=not ascii_only and not _headers(message).isascii(),
         eight_bit=not ascii_only,
+        tail=tail,
     )
 
 

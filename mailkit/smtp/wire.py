@@ -106,7 +106,7 @@ class Wire(asyncio.Protocol):
             raise WireError("bad_reply", repr(lines[-1][:200]))
         return reply
 
-    async def write(self, data: bytes, seconds: float) -> None:
+    async def write(self, data: bytes | memoryview, seconds: float) -> None:
         """Hand `data` to the connection; wait while its buffer is full, unless the server
         speaks: it may have stopped reading. Raises WireError.
 

@@ -195,7 +195,8 @@ function saveByItself(form, main) {
     if (!stopped) timer = setTimeout(save, delay);
   };
   form.addEventListener("input", (event) => {
-    if (event.target.name === "preview_as") return;
+    // A field within the page may belong to another form.
+    if (event.target.name === "preview_as" || (event.target.form && event.target.form !== form)) return;
     unsaved = true;
     if (!stopped) say(words.unsavedWord);
     later(SAVE_DELAY);

@@ -105,7 +105,7 @@ def test_whoever_looks_for_the_sandbox_on_loopback_finds_it_there() -> None:
 
 def test_uploads_are_shared_and_data_is_kept() -> None:
     (media,) = [value for word, value in instructions() if word == "VOLUME"]
-    for name in ("web", "worker-import"):
+    for name in ("web", "worker-import", "worker-email", "worker-default"):
         assert SERVICES[name]["volumes"] == [f"media:{media}"]
     assert f"MEDIA_ROOT={media}" in dict(instructions())["ENV"]
     named = {

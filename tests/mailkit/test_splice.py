@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup, escape
 
 from mailkit.addresses import format_mailbox
+from mailkit.attachments import Attachments, mixed_boundary, tail_of
 from mailkit.dkim import ALGORITHMS, DkimKey, Signer, dns_record, generate_key
 from mailkit.mime import CUT, one_line, unix_line_ends
 from mailkit.personalize import MAX_SOURCE, RenderFault, Template, compile_template
@@ -31,6 +32,12 @@ KEYS = tuple(
     for algorithm in ALGORITHMS
 )
 ZONE = {f"{key.selector}._domainkey.shop.test.": dns_record(key.private_key) for key in KEYS}
+CONTENTS = (
+    ("a.pdf", "application/pdf", bytes(range(256)) * 3),
+    ("Отчёт за месяц.xlsx", "application/octet-stream", b""),
+)
+BOUNDARY = mixed_boundary("a", "b")
+FILES = Attachments(BOUNDARY, lambda: tail_of(BOUNDARY, CONTENTS))
 Outcome = WireMessage | RenderFault | type[ValueError]
 
 NAMES = ("first_name", "city", "_link_1", "email", "unsubscribe_url", "size", "cols")
@@ -149,11 +156,14 @@ def by_liquid(one: CompiledLetter, to: Recipient) -> Outcome:
         message = one.general(to, AT)
     except ValueError:
         return ValueError
-    return message if isinstance(message, RenderFault) else prepare(message)
+    if isinstance(message, RenderFault):
+        return message
+    return prepare(message, one._attachments.tail() if one._attachments else b"")
 
 
 def unstuffed(message: WireMessage) -> bytes:
-    return re.sub(rb"(?m)^\.\.", b".", message.stuffed)
+    assert not re.search(rb"(?m)^\.", message.tail)
+    return re.sub(rb"(?m)^\.\.", b".", message.stuffed) + message.tail
 
 
 def parsed(message: WireMessage) -> EmailMessage:
@@ -200,6 +210,8 @@ def test_spliced_is_what_liquid_and_compose_make(
 ) -> None:
     one = letter(text, html, subject)
     assert made(one, recipient(values)) == by_liquid(one, recipient(values))
+    with_files = letter(text, html, subject, attachments=FILES)
+    assert made(with_files, recipient(values)) == by_liquid(with_files, recipient(values))
 
 
 @thorough

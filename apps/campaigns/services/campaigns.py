@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User, Workspace
 from apps.campaigns import variants
 from apps.campaigns.models import Campaign, Variant
+from apps.campaigns.services import attachments
 from apps.content.models import Editor
 from apps.content.services.letters import html_of, stored_design
 from apps.mailer.models import Verdict
@@ -98,6 +99,7 @@ def _copy(campaign: Campaign, by: User | None, name: str, not_opened: Campaign |
             Variant(campaign=new, number=one.number, **variants.own_of(one))
             for one in variants.of(campaign)
         )
+        attachments.copy_files(source=campaign, to=new)
     return new
 
 

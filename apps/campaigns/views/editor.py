@@ -22,6 +22,7 @@ from apps.campaigns.services.testing import preview as render_preview
 from apps.campaigns.services.testing import send_test
 from apps.campaigns.services.variants import copy_letter
 from apps.campaigns.variant_forms import VariantForm
+from apps.campaigns.views.attachments import attached
 from apps.campaigns.views.campaigns import campaign_or_404, to_page
 from apps.campaigns.views.edited import Edited, edited_or_404
 from apps.content.models import Editor
@@ -142,6 +143,7 @@ def _editor(
         "tested": variants.of(edited.campaign),
         "form": form,
         "stale": stale,
+        **attached(edited.campaign),
         **editor_context(request, edited.letter.editor),
         "edit_url": edited.url("edit"),
         "preview_url": edited.url("preview"),

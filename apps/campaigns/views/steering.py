@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.http import WorkspaceRequest
 from apps.campaigns import bounces, experiments, selectors
-from apps.campaigns.forms import LaunchForm, version
+from apps.campaigns.forms import LaunchForm, version_to_launch
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch as launching
 from apps.campaigns.services import retry, schedule
@@ -42,7 +42,7 @@ def launch(request: WorkspaceRequest, pk: int) -> HttpResponse:
     zone = _zone(request)
     if request.method == "GET":
         return _launch_page(request, campaign, LaunchForm.of(campaign, zone))
-    if request.POST.get("version") != version(campaign):
+    if request.POST.get("version") != version_to_launch(campaign):
         raise Conflict(_("The draft was changed after you opened this page: look at it again."))
     form = LaunchForm(request.POST, zone=zone)
     if not form.is_valid():
@@ -113,7 +113,7 @@ def _launch_page(
     context = {
         "campaign": campaign,
         "form": form,
-        "version": version(campaign),
+        "version": version_to_launch(campaign),
         "zone": form.time_zone,
         "now": timezone.now(),
         "targets": targets_shown(campaign),

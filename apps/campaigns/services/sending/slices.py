@@ -94,6 +94,8 @@ class Slice:
         reason: str | Promise
         try:
             self._letters = letters.compiled_variants(self._campaign)
+            for letter in self._letters.values():
+                letter.read_files()  # not later: within a transaction
             return self._find_route()
         except AppError as error:
             reason = error.message
