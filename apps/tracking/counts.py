@@ -60,6 +60,18 @@ def total(counts: Counts, kind: str) -> Figures:
     )
 
 
+def clicks_by_link(counts: Counts, variant: int = 0) -> dict[int, Figures]:
+    """By the number of the link, of a whole campaign or of one variant (its people and letters)."""
+    if not variant:
+        return {int(key): row for key, row in counts.get(("click", "link"), {}).items()}
+    found = {}
+    for key, row in counts.get(("click", "variant_link"), {}).items():
+        number, _space, link = key.partition(" ")
+        if int(number) == variant:
+            found[int(link)] = row
+    return found
+
+
 def totals_of(workspace_id: int, campaign_ids: Iterable[int]) -> dict[tuple[int, str], Figures]:
     """The totals of campaigns by (campaign, kind)."""
     with connection.cursor() as cursor:

@@ -80,8 +80,9 @@ class Count(models.Model):
     """What reports add up: events of a campaign by one property of theirs, and in campaign 0
     those of the whole workspace.
 
-    `axis` is hour (UTC, YYYYMMDDHH), link, provider, device, country, variant, machine or detail;
-    of a workspace hour or provider_day ("YYYYMMDD provider"). `kind` is one of events, or sent,
+    `axis` is hour (UTC, YYYYMMDDHH), link, provider, device, country, variant, machine or detail,
+    or variant_link ("variant link", letters and people alone); of a workspace hour or provider_day
+    ("YYYYMMDD provider"). `kind` is one of events, or sent,
     failed and hard (no such mailbox) of the ledger. `events` includes those of `machines`;
     `letters` had any such event, `people` one by a person (by link, provider and variant).
 

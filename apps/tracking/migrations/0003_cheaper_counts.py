@@ -58,6 +58,13 @@ FROM tracking_letter_after, LATERAL (VALUES
 ) AS split (kind, events, people) WHERE events <> 0 OR people <> 0;
 DROP TABLE tracking_letter_after;
 """
+COUNT_LINKS_OF_VARIANTS = """
+INSERT INTO tracking_count (workspace_id, campaign_id, kind, axis, key, people, letters)
+SELECT campaign.workspace_id, campaign_id, 'click', 'variant_link', variant || ' ' || link,
+       count(*) FILTER (WHERE people_clicks > 0), count(*) FILTER (WHERE clicks > 0)
+FROM tracking_letter JOIN campaigns_campaign campaign ON campaign.id = campaign_id
+WHERE link > 0 AND variant > 0 GROUP BY 1, 2, 5
+"""
 # Formatted with the rows that changed, each with its sign. The letters' rows are locked in the
 # order of their key; the counters are only appended, so that writers never wait for each other.
 COUNT_EVENTS = """
@@ -139,6 +146,8 @@ COUNT_EVENTS = """
         SELECT workspace_id, campaign_id, kind, axis, key, 0, 0, people, letters
         FROM turned, LATERAL (VALUES
             ('click', 'link', CASE WHEN link > 0 THEN link::text END, people_clicks, clicks),
+            ('click', 'variant_link', CASE WHEN link > 0 AND variant > 0
+                                           THEN variant || ' ' || link END, people_clicks, clicks),
             ('open', 'variant', CASE WHEN link = 0 THEN variant::text END, people_opens, opens),
             ('open', 'provider', CASE WHEN link = 0 THEN provider END, people_opens, opens),
             ('click', 'variant', CASE WHEN link = 0 THEN variant::text END, people_clicks, clicks),
@@ -202,6 +211,9 @@ class Migration(migrations.Migration):
                     ],
                 ),
             ],
+        ),
+        migrations.RunSQL(
+            COUNT_LINKS_OF_VARIANTS, "DELETE FROM tracking_count WHERE axis = 'variant_link'"
         ),
         migrations.RunSQL(
             _functions("tracking_count_events", COUNT_EVENTS),

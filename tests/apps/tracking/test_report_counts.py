@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
+from apps.tracking.counts import Figures, clicks_by_link, counts_of
 from apps.tracking.models import Count, Event, Letter
 from apps.tracking.services import counting, events
 from tests.support.concurrency import in_thread, own_database_url, wait_until_blocked
@@ -70,6 +71,8 @@ def recounted() -> dict[Key, tuple[int, ...]]:
     for letter, number in letters.items():
         campaign, _contact, kind, link, provider, variant = letter
         axes = {"link": str(link)} if link else {"provider": provider, "variant": variant}
+        if link and variant != "0":
+            axes["variant_link"] = f"{variant} {link}"
         for axis, key in axes.items():
             found[campaign, kind, axis, key][2] += people[letter] > 0
             found[campaign, kind, axis, key][3] += number > 0
@@ -237,7 +240,14 @@ def test_letters_survive_the_change_of_their_table(workspace: Workspace) -> None
             ("open", 0, 5, 3), ("click", 0, 2, 2), ("click", 1, 1, 1), ("click", 2, 1, 1),
         }  # fmt: skip
         cursor.execute(migration.MOVE_LETTERS)
+        figures = read()
+        cursor.execute("DELETE FROM tracking_count WHERE axis = 'variant_link'")
+        assert read() != figures
+        cursor.execute(migration.COUNT_LINKS_OF_VARIANTS)
     assert sorted(Letter.objects.values_list()) == before
+    assert read() == figures
+    assert clicks_by_link(counts_of(campaign), 1) == {1: Figures(people=1, letters=1)}
+    assert clicks_by_link(counts_of(campaign)).keys() == {1, 2}
 
 
 @pytest.mark.django_db(transaction=True)
