@@ -159,6 +159,7 @@ def book_pieces(headers: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterat
         sheet += 1
         with book.open(f"xl/worksheets/sheet{sheet}.xml", "w", force_zip64=True) as file:
             file.write(f'{_XML}<worksheet xmlns="{_MAIN}"><sheetData>'.encode() + head)
+            yield pipe.take()
             for place, row in enumerate(chain(first, islice(left, SHEET_ROWS - 2)), 2):
                 file.write(_sheet_row(place, letters, list(map(_cell, row))).encode())
                 if len(pipe.pieces) > _PIECES:
