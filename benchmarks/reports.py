@@ -166,26 +166,50 @@ def pages_of(shop: Workspace, campaign: Campaign) -> dict[str, Callable[[], int]
     from django.test import Client
     from django.urls import reverse
 
+    from apps.tracking.services import shares
+
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(shop.members.get())
 
-    def page(name: str, *more: object) -> Callable[[], int]:
-        address = reverse(f"tracking:{name}", args=[shop.slug, *more])
+    def asked(address: str) -> Callable[[], int]:
+        """Of a file that is streamed the first piece."""
 
         def get() -> int:
             answer = client.get(address)
             if answer.status_code != 200:
                 raise BenchError(f"{address} answered {answer.status_code}")
-            return len(answer.getvalue())
+            pieces = getattr(answer, "streaming_content", None)
+            size = len(next(iter(pieces)) if pieces else answer.content)
+            answer.close()
+            return size
 
         return get
 
+    def page(name: str, *more: object) -> Callable[[], int]:
+        return asked(reverse(f"tracking:{name}", args=[shop.slug, *more]))
+
+    def letters(query: str) -> Callable[[], int]:
+        path = reverse("campaigns:deliveries", args=[shop.slug, campaign.pk])
+        return asked(f"{path}?{query}")
+
+    shared = shares.share(campaign=campaign, by=shop.members.get(), days=1)
     return {
         "report of the newest campaign": page("report", campaign.pk),
         "its live part": page("report_live", campaign.pk),
         "its click map": page("click_map", campaign.pk),
         "its figures by day (CSV)": page("report_csv", campaign.pk, "days"),
         "its workbook": page("report_xlsx", campaign.pk),
+        "its shared link": asked(shares.path_of(shared)),
+        "its recipients (CSV)": page("report_csv", campaign.pk, "recipients"),
+        "its recipients (XLSX)": page("recipients_xlsx", campaign.pk),
+        "its letters": letters(""),
+        "its letters, accepted": letters("status=sent"),
+        "its letters, failed for a reason": letters("status=failed&fault=full"),
+        "its letters, of a reason": letters("fault=full"),
+        "its letters, of a provider": letters("provider=gmail"),
+        "its letters, of a provider without any": letters("provider=yahoo"),
+        "its letters, of an address": letters("search=reader.7"),
+        "its letters, of an unknown address": letters("search=nobody"),
         "list of reports": page("reports"),
         "dashboard": page("dashboard"),
     }

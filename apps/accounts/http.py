@@ -39,17 +39,27 @@ def keyset_page(
 
     Other parameters of the query stay in the links. An `after` that is no number is ignored.
     """
-    after = request.GET.get("after", "")
-    is_number = after.isascii() and after.isdigit() and len(after) < 19
-    if is_number:
+    after = after_of(request)
+    if after is not None:
         descending = rows.query.order_by and str(rows.query.order_by[0]).startswith("-")
-        rows = rows.filter(**{f"{key}__{'lt' if descending else 'gt'}": int(after)})
+        rows = rows.filter(**{f"{key}__{'lt' if descending else 'gt'}": after})
     found = list(rows[: size + 1])
+    next_after = getattr(found[size - 1], key) if len(found) > size else None
+    return page_of(request, found[:size], next_after)
+
+
+def after_of(request: HttpRequest) -> int | None:
+    """Where the page that was asked for begins; None for the first one."""
+    after = request.GET.get("after", "")
+    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None
+
+
+def page_of(request: HttpRequest, rows: list[Any], next_after: int | None) -> KeysetPage:
+    """These rows with the addresses of the pages around them; None where they are the last."""
     query = request.GET.copy()
     query.pop("after", None)
-    first_url = f"?{query.urlencode()}" if is_number else ""
-    next_url = ""
-    if len(found) > size:
-        query["after"] = str(getattr(found[size - 1], key))
-        next_url = f"?{query.urlencode()}"
-    return KeysetPage(found[:size], first_url, next_url)
+    first_url = "" if after_of(request) is None else f"?{query.urlencode()}"
+    if next_after is None:
+        return KeysetPage(rows, first_url, "")
+    query["after"] = str(next_after)
+    return KeysetPage(rows, first_url, f"?{query.urlencode()}")

@@ -339,6 +339,11 @@ class Delivery(models.Model):
                 name="delivery_troubled",
                 condition=Q(status__in=["failed", "unknown"]),
             ),
+            models.Index(
+                fields=["campaign", "status", "contact"],
+                name="delivery_left_out",
+                condition=Q(status__in=["suppressed", "cancelled"]),
+            ),
         ]
 
 

@@ -403,24 +403,6 @@ def empty_fields(campaign: Campaign, names: Sequence[str], seconds: float) -> di
     return dict(zip(names, map(int, numbers), strict=True))
 
 
-def deliveries(
-    campaign: Campaign, *, status: str = "", fault: str = "", provider: str = "", search: str = ""
-) -> QuerySet[Delivery]:
-    """Rows of the ledger by contact id; a fault is one of what failed, waits or is unknown."""
-    found = Delivery.objects.filter(campaign=campaign)
-    if status:
-        found = found.filter(status=status)
-    elif fault:
-        found = found.filter(status__in=TROUBLED)
-    if fault:
-        found = found.filter(fault="" if fault == NO_FAULT else fault)
-    if provider:
-        found = found.filter(provider=provider)
-    if search:
-        found = found.filter(email__icontains=search.strip())
-    return found.order_by("contact_id")
-
-
 def failure_reasons(campaign: Campaign) -> list[tuple[str, int | None, str, int]]:
     """The 20 most frequent (stage, code, server's words, rows) of what is not sent.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from apps.campaigns.models import Campaign, Variant
+from apps.campaigns.models import Campaign
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +60,25 @@ def total(counts: Counts, kind: str) -> Figures:
     )
 
 
-def clicking_people(campaign: Campaign, variant: Variant | None) -> dict[int, int]:
-    """How many people clicked, by the number of the link, and under 0 on any link at all.
+def clicking_people(counts: Counts, variant: int = 0) -> dict[int, int]:
+    """How many people clicked, by the number of the link, and under 0 on any link at all."""
+    found = {number: row.people for number, row in clicks_by_link(counts, variant).items()}
+    of_any = total(counts, "click")
+    if variant:
+        of_any = counts.get(("click", "variant"), {}).get(str(variant), NONE)
+    return found | {0: of_any.people}
 
-    Of one variant from an index of its clicked letters: links have their numbers in all variants
-    together, and so have their counters.
-    """
-    if variant is None:
-        counts = counts_of(campaign)
-        by_link = counts.get(("click", "link"), {})
-        found = {int(number): row.people for number, row in by_link.items()}
-        return found | {0: total(counts, "click").people}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT link, count(*) FROM tracking_letter
-            WHERE campaign_id = %s AND variant = %s AND variant > 0 AND kind = 'click'
-                  AND people > 0
-            GROUP BY 1
-            """,
-            [campaign.pk, variant.number],
-        )
-        return {0: 0} | dict(cursor.fetchall())
+
+def clicks_by_link(counts: Counts, variant: int = 0) -> dict[int, Figures]:
+    """By the number of the link, of a whole campaign or of one variant (its people and letters)."""
+    if not variant:
+        return {int(key): row for key, row in counts.get(("click", "link"), {}).items()}
+    found = {}
+    for key, row in counts.get(("click", "variant_link"), {}).items():
+        number, _space, link = key.partition(" ")
+        if int(number) == variant:
+            found[int(link)] = row
+    return found
 
 
 def totals_of(workspace_id: int, campaign_ids: Iterable[int]) -> dict[tuple[int, str], Figures]:

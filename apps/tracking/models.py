@@ -57,40 +57,32 @@ class Event(models.Model):
 
 
 class Letter(models.Model):
-    """How often a letter was opened or clicked in, and how often by its person: of every kind,
-    and of a click of every link as well (`link` 0 is the letter as a whole).
+    """How often a letter was opened and clicked in, and how often by its person: as a whole (`link`
+    0, where a click is an open too), and by link.
 
     A trigger of the events writes it: the step between none and one is what makes a count of
-    people exact, whatever is called a machine later. A click opens the letter too.
+    people exact, whatever is called a machine later.
     """
 
-    pk = models.CompositePrimaryKey("campaign_id", "contact_id", "kind", "link")
+    pk = models.CompositePrimaryKey("campaign_id", "contact_id", "link")
     campaign_id = models.BigIntegerField()
     contact_id = models.BigIntegerField()
-    kind = models.CharField(max_length=12)
     link = models.IntegerField()
-    provider = models.CharField(max_length=16)
+    opens = models.IntegerField()
+    people_opens = models.IntegerField()
+    clicks = models.IntegerField()
+    people_clicks = models.IntegerField()
     variant = models.PositiveSmallIntegerField()
-    events = models.IntegerField()
-    people = models.IntegerField()
-
-    class Meta:
-        indexes: ClassVar = [
-            # Whose links people of one variant clicked; campaigns without variants have no rows.
-            models.Index(
-                fields=["campaign_id", "variant", "link"],
-                name="letter_clicked_variant",
-                condition=Q(kind="click", variant__gt=0, people__gt=0),
-            ),
-        ]
+    provider = models.CharField(max_length=16)
 
 
 class Count(models.Model):
     """What reports add up: events of a campaign by one property of theirs, and in campaign 0
     those of the whole workspace.
 
-    `axis` is hour (UTC, YYYYMMDDHH), link, provider, device, country, variant, machine or detail;
-    of a workspace hour or provider_day ("YYYYMMDD provider"). `kind` is one of events, or sent,
+    `axis` is hour (UTC, YYYYMMDDHH), link, provider, device, country, variant, machine or detail,
+    or variant_link ("variant link", letters and people alone); of a workspace hour or provider_day
+    ("YYYYMMDD provider"). `kind` is one of events, or sent,
     failed and hard (no such mailbox) of the ledger. `events` includes those of `machines`;
     `letters` had any such event, `people` one by a person (by link, provider and variant).
 

@@ -16,7 +16,7 @@ from apps.campaigns import selectors as campaign_selectors
 from apps.campaigns.messages import fault_label
 from apps.campaigns.models import Campaign
 from apps.campaigns.selectors import Tallied, provider_label
-from apps.tracking.counts import NONE, Counts, Figures, counts_of, total
+from apps.tracking.counts import NONE, Counts, Figures, clicks_by_link, counts_of, total
 from apps.tracking.messages import axis_label
 from apps.tracking.rates import Rates, Usual, usual_before
 
@@ -223,9 +223,9 @@ def _missed(tallied: Tallied) -> list[Missed]:
 
 def link_rows(campaign: Campaign, counts: Counts) -> list[Link]:
     """The letter's links in its order; links without a click as well."""
-    clicks = counts.get(("click", "link"), {})
+    clicks = clicks_by_link(counts)
     rows = campaign.links.order_by("number").values_list("number", "url")
-    return [Link(number, url, clicks.get(str(number), NONE)) for number, url in rows]
+    return [Link(number, url, clicks.get(number, NONE)) for number, url in rows]
 
 
 def _moments(counts: Counts, zone: ZoneInfo) -> Moments:

@@ -13,5 +13,10 @@ urlpatterns = [
     path("reports/<int:pk>/send-again/", report_views.send_again, name="send_again"),
     path("reports/<int:pk>/share/", report_views.share, name="share"),
     path("reports/<int:pk>/files/<slug:table>.csv", report_views.as_csv, name="report_csv"),
+    path(
+        "reports/<int:pk>/files/recipients.xlsx",
+        report_views.recipients_workbook,
+        name="recipients_xlsx",
+    ),
     path("reports/<int:pk>/files/report.xlsx", report_views.as_workbook, name="report_xlsx"),
 ]

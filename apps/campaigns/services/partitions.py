@@ -9,13 +9,24 @@ CAMPAIGNS_IN_A_PARTITION = 1000
 
 
 def ensure_partition(campaign_id: int) -> bool:
-    """Make the partition that holds this campaign's rows where it is missing; whether it was.
-
-    Attaching a ready-made table takes a weak lock on the ledger, so that sending goes on.
-    """
+    """Make the partition that holds this campaign's rows where it is missing; whether it was."""
     start = campaign_id // CAMPAIGNS_IN_A_PARTITION * CAMPAIGNS_IN_A_PARTITION
-    end = start + CAMPAIGNS_IN_A_PARTITION
     name = f"campaigns_delivery_p{start}"
+    return attach(
+        "campaigns_delivery",
+        name,
+        str(start),
+        str(start + CAMPAIGNS_IN_A_PARTITION),
+        before=without_statistics(name),
+    )
+
+
+def attach(table: str, name: str, start: str, end: str, *, before: str = "") -> bool:
+    """Make the partition of a table from `start` up to `end`, both SQL, where it is missing.
+
+    Whether it was. `before`: a statement about the new table. Attaching a ready-made table takes a
+    weak lock on the whole one, so that writing goes on; CREATE TABLE … PARTITION OF would not.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         if exists(cursor, name):
             return False
@@ -23,13 +34,12 @@ def ensure_partition(campaign_id: int) -> bool:
         if exists(cursor, name):
             return False
         cursor.execute(
-            f"CREATE TABLE {name} "
-            "(LIKE campaigns_delivery INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+            f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
         )
-        cursor.execute(without_statistics(name))
+        if before:
+            cursor.execute(before)
         cursor.execute(
-            f"ALTER TABLE campaigns_delivery ATTACH PARTITION {name} "
-            f"FOR VALUES FROM ({start}) TO ({end})"
+            f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})"
         )
     return True
 

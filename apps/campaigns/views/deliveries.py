@@ -12,8 +12,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from apps.accounts.http import WorkspaceRequest, keyset_page
+from apps.accounts.http import PAGE_SIZE, WorkspaceRequest, after_of, page_of
 from apps.campaigns import selectors
+from apps.campaigns.found import Filters, find
 from apps.campaigns.messages import ENDINGS, FAULTS, NO_FAULT, STAGES
 from apps.campaigns.models import Delivery
 from apps.campaigns.services.retry import retry_delivery
@@ -41,10 +42,13 @@ def deliveries(request: WorkspaceRequest, pk: int) -> HttpResponse:
     fault = _chosen(request, "fault", dict(faults))
     provider = _chosen(request, "provider", PROVIDERS)
     search = request.GET.get("search", "").strip()
-    found = selectors.deliveries(
-        campaign, status=status, fault=fault, provider=provider, search=search
+    found = find(
+        campaign,
+        Filters(status, fault, provider, search),
+        after=after_of(request) or 0,
+        size=PAGE_SIZE,
     )
-    page = keyset_page(request, found, key="contact_id")
+    page = page_of(request, found.rows, found.next_after)
     context = {
         "campaign": campaign,
         "page": page,

@@ -6,11 +6,12 @@ import re
 
 from django.http import HttpResponse
 
-LETTER_POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
-    "img-src data: https: http:; style-src 'unsafe-inline'; font-src https: data:; "
-    "form-action 'none'; frame-ancestors 'self'"
+# What a letter may load; in front of it stands what its frame may do.
+LETTER_LOADS = (
+    "default-src 'none'; img-src data: https: http:; style-src 'unsafe-inline'; "
+    "font-src https: data:; form-action 'none'; frame-ancestors 'self'"
 )
+LETTER_POLICY = f"sandbox allow-popups allow-popups-to-escape-sandbox; {LETTER_LOADS}"
 DOCTYPE = re.compile(r"\A(?:\s*<!doctype[^>]*>)?", re.IGNORECASE)
 
 

@@ -25,6 +25,8 @@ _LONGEST_CELL = 32_767
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BLANKS = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 _COPIED = 1 << 20
+# Writes of compressed text, of some kilobytes each, that are passed on together.
+_PIECES = 8
 
 Row = Mapping[str, Any]
 
@@ -141,6 +143,51 @@ def _write_book(
                 for line in chain([head], islice(lines, SHEET_ROWS - 1)):
                     file.write(line)
                 file.write(b"</sheetData></worksheet>")
+
+
+def book_pieces(headers: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """A workbook of rows, piece by piece while they come: for an answer that is streamed.
+
+    Which sheets there are is known only at the end, so their list comes last.
+    """
+    letters = [get_column_letter(number) for number in range(1, len(headers) + 1)]
+    head = _sheet_row(1, letters, list(map(_cell, headers))).encode()
+    pipe, left, sheet = _Pipe(), iter(rows), 0
+    book = zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=3)
+    first: list[Sequence[Any]] = list(islice(left, 1))
+    while first or not sheet:
+        sheet += 1
+        with book.open(f"xl/worksheets/sheet{sheet}.xml", "w", force_zip64=True) as file:
+            file.write(f'{_XML}<worksheet xmlns="{_MAIN}"><sheetData>'.encode() + head)
+            yield pipe.take()
+            for place, row in enumerate(chain(first, islice(left, SHEET_ROWS - 2)), 2):
+                file.write(_sheet_row(place, letters, list(map(_cell, row))).encode())
+                if len(pipe.pieces) > _PIECES:
+                    yield pipe.take()
+            file.write(b"</sheetData></worksheet>")
+        first = list(islice(left, 1))
+    for name, text in _book_parts(range(1, sheet + 1)):
+        book.writestr(name, text)
+    book.close()
+    yield pipe.take()
+
+
+class _Pipe(io.RawIOBase):
+    """What is written, until it is taken. It cannot be rewound, and ZipFile does without."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(bytes(data))
+        return len(self.pieces[-1])
+
+    def take(self) -> bytes:
+        taken, self.pieces = b"".join(self.pieces), []
+        return taken
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'

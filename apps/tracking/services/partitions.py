@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from django.db import connection, transaction
 from django.utils import timezone
 
-from apps.campaigns.services.partitions import exists
+from apps.campaigns.services.partitions import attach
 
 
 def ensure_month(moment: datetime) -> bool:
     """Make the partition of a moment's month (UTC) where it is missing; whether it was."""
     start = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    name = f"tracking_event_{start:%Y_%m}"
-    with transaction.atomic(), connection.cursor() as cursor:
-        if exists(cursor, name):
-            return False
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
-        if exists(cursor, name):
-            return False
-        cursor.execute(
-            f"CREATE TABLE {name} PARTITION OF tracking_event "
-            f"FOR VALUES FROM ('{start.isoformat()}') TO ('{_next(start).isoformat()}')"
-        )
-    return True
+    return attach(
+        "tracking_event",
+        f"tracking_event_{start:%Y_%m}",
+        f"'{start.isoformat()}'",
+        f"'{_next(start).isoformat()}'",
+    )
 
 
 def ensure_next_months() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -15,6 +16,7 @@ from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.selectors import provider_label
 from apps.tracking.reports import Point, Report, Row
 from mailkit.imports.rows import guarded
+from mailkit.providers import OTHER, PROVIDERS
 
 CHUNK = 2000
 Cells = Sequence[Any]
@@ -123,18 +125,17 @@ def _cell(value: Any) -> Any:
 
 
 def csv_rows(header: Cells, rows: Iterator[Cells]) -> Iterator[str]:
-    """The pieces of a CSV file."""
+    """The pieces of a CSV file; the first one before any row is asked for."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     text.write(BOM)
     writer.writerow(map(_cell, header))
-    for number, row in enumerate(rows, 1):
-        writer.writerow(map(_cell, row))
-        if number % CHUNK == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
     yield text.getvalue()
+    while some := list(islice(rows, CHUNK)):
+        text.seek(0)
+        text.truncate()
+        writer.writerows(map(_cell, row) for row in some)
+        yield text.getvalue()
 
 
 def workbook(campaign: Campaign, report: Report) -> bytes:
@@ -154,22 +155,27 @@ def workbook(campaign: Campaign, report: Report) -> bytes:
 
 def recipients(campaign: Campaign) -> Iterator[Cells]:
     """Every row of the ledger, read in chunks by its key."""
+    statuses = {code: str(label) for code, label in Delivery.Status.choices}
+    faults = {code: str(label) for code, label in FAULTS.items()}
+    providers = {code: provider_label(code) for code in (*PROVIDERS, OTHER)}
     after = 0
     while True:
         rows = list(
-            Delivery.objects.filter(campaign=campaign, contact_id__gt=after).order_by("contact_id")[
-                :CHUNK
-            ]
-        )
-        for row in rows:
+            Delivery.objects.filter(campaign=campaign, contact_id__gt=after)
+            .order_by("contact_id")
+            .values_list(
+                "contact_id", "email", "status", "fault", "code", "reply", "provider", "variant",
+                "opened_at", "clicked_at", "updated_at",
+            )[:CHUNK]
+        )  # fmt: skip
+        for _id, email, status, fault, code, reply, provider, variant, *times in rows:
             yield (
-                row.email, row.get_status_display(), FAULTS.get(row.fault, "") if row.fault else "",
-                row.code, row.reply, provider_label(row.provider), row.variant or "",
-                row.opened_at, row.clicked_at, row.updated_at,
+                email, statuses.get(status, status), faults.get(fault, ""), code, reply,
+                providers.get(provider, provider), variant or "", *times,
             )  # fmt: skip
         if len(rows) < CHUNK:
             return
-        after = rows[-1].contact_id
+        after = rows[-1][0]
 
 
 def recipients_header() -> Cells:

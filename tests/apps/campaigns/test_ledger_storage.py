@@ -57,7 +57,7 @@ def test_partitions_are_made_ahead(workspace: Workspace) -> None:
         cursor.execute(
             "SELECT indexdef FROM pg_indexes WHERE tablename = 'campaigns_delivery_p2000'"
         )
-        assert len(cursor.fetchall()) == 10
+        assert len(cursor.fetchall()) == 11
         cursor.execute(
             "SELECT count(*) FROM pg_constraint "
             "WHERE conrelid = 'campaigns_delivery_p2000'::regclass AND contype = 'c'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign, Delivery
+from apps.tracking.counts import Figures, clicks_by_link, counts_of
 from apps.tracking.models import Count, Event, Letter
 from apps.tracking.services import counting, events
 from tests.support.concurrency import in_thread, own_database_url, wait_until_blocked
@@ -69,6 +71,8 @@ def recounted() -> dict[Key, tuple[int, ...]]:
     for letter, number in letters.items():
         campaign, _contact, kind, link, provider, variant = letter
         axes = {"link": str(link)} if link else {"provider": provider, "variant": variant}
+        if link and variant != "0":
+            axes["variant_link"] = f"{variant} {link}"
         for axis, key in axes.items():
             found[campaign, kind, axis, key][2] += people[letter] > 0
             found[campaign, kind, axis, key][3] += number > 0
@@ -209,7 +213,41 @@ def test_folding_leaves_one_row_a_key(workspace: Workspace) -> None:
     keys = list(Count.objects.values_list("campaign_id", "kind", "axis", "key"))
     assert len(keys) == len(set(keys))
     assert before[campaign.pk, "open", "provider", "other"] == (5, 0, 1, 1)
-    assert Letter.objects.get().people == 5
+    assert Letter.objects.get().people_opens == 5
+
+
+@pytest.mark.django_db
+def test_letters_survive_the_change_of_their_table(workspace: Workspace) -> None:
+    """Installed on top of events that are counted already, and taken back again."""
+    migration = import_module("apps.tracking.migrations.0003_cheaper_counts")
+    campaign = make_campaign(workspace, state=Campaign.State.SENDING)
+    for turn in range(3):
+        contact = make_contact(workspace)
+        make_delivery(campaign, contact, status="sent", variant=turn % 2)
+        ids = {"campaign_id": campaign.pk, "contact_id": contact.pk}
+        events.record(Event.Kind.OPEN, **ids, machine="scanner" if turn else "")
+        if turn:
+            events.record(Event.Kind.CLICK, **ids)
+            Event.objects.filter(kind="click", contact_id=contact.pk).update(link=turn)
+    before = sorted(Letter.objects.values_list())
+    assert len(before) == 5
+    with connection.cursor() as cursor:
+        cursor.execute(migration.MOVE_LETTERS_BACK)
+        cursor.execute(
+            "SELECT kind, link, sum(events), sum(people) FROM tracking_letter GROUP BY 1, 2"
+        )
+        assert {tuple(row) for row in cursor} == {
+            ("open", 0, 5, 3), ("click", 0, 2, 2), ("click", 1, 1, 1), ("click", 2, 1, 1),
+        }  # fmt: skip
+        cursor.execute(migration.MOVE_LETTERS)
+        figures = read()
+        cursor.execute("DELETE FROM tracking_count WHERE axis = 'variant_link'")
+        assert read() != figures
+        cursor.execute(migration.COUNT_LINKS_OF_VARIANTS)
+    assert sorted(Letter.objects.values_list()) == before
+    assert read() == figures
+    assert clicks_by_link(counts_of(campaign), 1) == {1: Figures(people=1, letters=1)}
+    assert clicks_by_link(counts_of(campaign)).keys() == {1, 2}
 
 
 @pytest.mark.django_db(transaction=True)

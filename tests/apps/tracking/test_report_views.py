@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +13,10 @@ from openpyxl import load_workbook
 
 from apps.accounts.models import User, Workspace
 from apps.campaigns.models import Campaign, CampaignLink, Delivery
+from apps.mailer.services import export_files
 from apps.tracking.models import Event, ReportShare
 from apps.tracking.reports import report_of
-from apps.tracking.services import events, shares
+from apps.tracking.services import events, report_files, shares
 from tests.support.factories import make_campaign, make_contact, make_delivery
 
 ClientOf = Callable[[User], Client]
@@ -131,7 +132,7 @@ def test_what_is_usual_needs_three_campaigns(workspace: Workspace, campaign: Cam
 
 
 PAGES = ("", "live/", "click-map/", "share/", "files/summary.csv", "files/recipients.csv",
-         "files/report.xlsx")  # fmt: skip
+         "files/recipients.xlsx", "files/report.xlsx")  # fmt: skip
 
 
 def test_reports_are_for_members(
@@ -257,6 +258,62 @@ def test_tables_as_csv_are_safe_for_spreadsheets(
                 ["daniel@inbox.sandbox.test", "Failed", "No such mailbox"],
             ]
     assert client.get(f"/w/shop/reports/{campaign.pk}/files/secrets.csv").status_code == 404
+
+
+def test_recipients_as_a_workbook_are_those_of_the_csv(
+    campaign: Campaign, owner: User, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In chunks of the ledger and on several sheets; what could be a formula is text."""
+    monkeypatch.setattr(report_files, "CHUNK", 2)
+    monkeypatch.setattr(export_files, "SHEET_ROWS", 4)
+    campaign.deliveries.filter(status="unknown").update(
+        email="=2+2@shop.test", reply='=HYPERLINK("https://bad.test")\x07', code=421
+    )
+    client = client_of(owner)
+    pages = {
+        kind: b"".join(
+            client.get(f"/w/shop/reports/{campaign.pk}/files/recipients.{kind}").streaming_content  # type: ignore[attr-defined]
+        )
+        for kind in ("csv", "xlsx")
+    }
+    table = list(csv.reader(io.StringIO(pages["csv"].decode("utf-8-sig"))))
+    book = load_workbook(io.BytesIO(pages["xlsx"]))
+    assert book.sheetnames == ["Sheet1", "Sheet2"]
+    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+    assert {cell.data_type for cell in cells if cell.value is not None} == {"s"}
+    found = [
+        ["" if value is None else value for value in row]
+        for sheet in book
+        for row in sheet.iter_rows(values_only=True)
+    ]
+    assert [sheet.max_row for sheet in book] == [4, 4]
+    assert found[0] == found[4] == table[0]
+    odd = table[-1]
+    assert (odd[0], odd[3], odd[4][:12]) == ("'=2+2@shop.test", "421", "'=HYPERLINK(")
+    table[-1] = [cell.replace("\x07", "") for cell in odd]
+    assert [*found[1:4], *found[5:]] == table[1:]
+
+
+def test_a_workbook_goes_out_while_its_rows_are_read() -> None:
+    asked: list[int] = []
+
+    def rows() -> Iterator[list[str]]:
+        for number in range(60_000):
+            asked.append(number)
+            yield [f"{number * 7919 % 100_003}@mail.test", str(number * 104_729 % 1_000_003)]
+
+    pieces = export_files.book_pieces(["Address", "Number"], rows())
+    begin = next(pieces)
+    assert len(asked) == 1
+    begin += next(pieces)
+    assert len(asked) < 30_000
+    book = load_workbook(io.BytesIO(begin + b"".join(pieces)), read_only=True)
+    assert sum(1 for _row in book.active.iter_rows()) == 60_001
+
+
+def test_an_empty_workbook_has_its_header() -> None:
+    book = load_workbook(io.BytesIO(b"".join(export_files.book_pieces(["Address"], []))))
+    assert [[cell.value for cell in row] for row in book.active] == [["Address"]]
 
 
 def test_the_workbook_has_a_sheet_for_each_table(

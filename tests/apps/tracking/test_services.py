@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from django.db import connection
 
 from apps.accounts.models import Workspace
 from apps.campaigns import selectors, tokens
 from apps.campaigns.models import Campaign
 from apps.campaigns.tokens import Kind
 from apps.mailer.models import Contact, Suppression
-from apps.tracking.services import recipients
+from apps.tracking.models import Event
+from apps.tracking.services import partitions, recipients
 from tests.support.factories import make_campaign, make_contact, make_delivery, make_workspace
 
 State = Campaign.State
@@ -115,3 +119,21 @@ def test_a_bounce_or_complaint_is_not_undone_by_a_click(
     recipients.resubscribe(recipient=recipient)
     contact.refresh_from_db()
     assert contact.status == status
+
+
+@pytest.mark.django_db
+def test_a_month_is_made_once_and_has_the_indexes(workspace: Workspace) -> None:
+    """Attached beside a default partition with events of other months."""
+    moment = datetime(2031, 2, 28, 23, 59, tzinfo=UTC)
+    old = {"workspace_id": workspace.pk, "campaign_id": 1, "contact_id": 1, "kind": "open"}
+    Event.objects.create(at=datetime(1999, 1, 1, tzinfo=UTC), number=1, **old)
+    assert partitions.ensure_month(moment)
+    assert not partitions.ensure_month(moment)
+    Event.objects.create(at=moment, number=1, **old)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text FROM tracking_event ORDER BY at")
+        assert [row[0] for row in cursor.fetchall()] == [
+            "tracking_event_default", "tracking_event_2031_02",
+        ]  # fmt: skip
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE tablename = 'tracking_event_2031_02'")
+        assert cursor.fetchone()[0] == 2

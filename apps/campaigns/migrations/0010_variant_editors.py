@@ -7,7 +7,7 @@ OWN_LETTERS = "UPDATE campaigns_variant SET editor = 'html' WHERE html <> '' OR 
 
 
 class Migration(migrations.Migration):
-    dependencies = [("campaigns", "0007_variants")]
+    dependencies = [("campaigns", "0009_left_out_index")]
 
     operations = [
         migrations.AddField(
