@@ -146,16 +146,17 @@ class Authentication:
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> Self | None:
-        """None for what was never asked."""
-        if not kept:
+        """None for what was never asked, or kept by a version with other fields."""
+        try:
+            keys = tuple(Key(**key) for key in kept["dkim"]["keys"])
+            return cls(
+                kept["domain"],
+                Spf(**_with_tuples(kept["spf"])),
+                Dkim(**{**kept["dkim"], "keys": keys}),
+                Dmarc(**_with_tuples(kept["dmarc"])),
+            )
+        except (KeyError, TypeError):
             return None
-        keys = tuple(Key(**key) for key in kept["dkim"]["keys"])
-        return cls(
-            kept["domain"],
-            Spf(**_with_tuples(kept["spf"])),
-            Dkim(**{**kept["dkim"], "keys": keys}),
-            Dmarc(**_with_tuples(kept["dmarc"])),
-        )
 
 
 async def check_sender(sender: Sender, resolver: Resolver) -> Authentication:

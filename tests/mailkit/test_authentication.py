@@ -64,6 +64,7 @@ def test_all_is_well() -> None:
     assert codes(found, bulk=True) == {}
     assert Authentication.of_json(found.as_json()) == found
     assert Authentication.of_json({}) is None
+    assert Authentication.of_json(found.as_json() | {"spf": {"seen": "yes"}}) is None
 
 
 def test_without_spf_one_of_two_is_left() -> None:
