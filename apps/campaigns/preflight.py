@@ -254,7 +254,7 @@ def _of_audience(campaign: Campaign) -> list[tuple[str, Finding]]:
             expected = _of_bounces(campaign)
             found += [(name, one) for name in used for one in expected]
     except QueryTooSlow:
-        return [(name, Finding("not_counted", "advisory", 0, tuple(fields))) for name in used]
+        return [*found, *((name, Finding("not_counted", "advisory")) for name in used)]
     domain = campaign.from_email.rpartition("@")[2]
     forecast = forecast_for(campaign.workspace, None, domain, by_provider)
     if forecast.days > 1:

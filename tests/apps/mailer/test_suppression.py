@@ -96,6 +96,7 @@ CSV = b"Name,Email\nA,ann@example.com\nB,nobody\nC,'@example.org\n"
         (workbook([("Email",), ("ann@example.com",), ("example.org",)]), "a.xlsx",
          ["@example.org", "ann@example.com"]),
     ],
+    ids=["csv", "txt", "domains", "headed domains", "xlsx"],
 )  # fmt: skip
 def test_uploading(
     client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, content: bytes,
