@@ -107,6 +107,7 @@ def test_a_copy_that_was_not_changed_is_no_variant(workspace: Workspace) -> None
 def test_the_builder_edits_the_variant_alone(member: Client, workspace: Workspace) -> None:
     campaign = built(workspace)
     shown = member.get(url(campaign, B + "builder/")).content.decode()
+    late = values(campaign, design=MJML.replace("Hello", "Late"))
     assert f"{campaign.name}: variant B" in shown
     assert url(campaign, B + "preview/") in shown
     saved = member.post(
@@ -116,6 +117,7 @@ def test_the_builder_edits_the_variant_alone(member: Client, workspace: Workspac
     )
     campaign.refresh_from_db()
     assert saved.json() == {"version": version(campaign)}
+    assert conflict(member, url(campaign, B + "builder/"), late)
     assert "Hello" in campaign.design
     assert "Good day" in variant(campaign).design
     assert "Good day {{ first_name }}" in variant(campaign).html
