@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -224,10 +225,10 @@ def test_letters_survive_the_change_of_their_table(workspace: Workspace) -> None
     for turn in range(3):
         contact = make_contact(workspace)
         make_delivery(campaign, contact, status="sent", variant=turn % 2)
-        ids = {"campaign_id": campaign.pk, "contact_id": contact.pk}
-        events.record(Event.Kind.OPEN, **ids, machine="scanner" if turn else "")
+        note = partial(events.record, campaign_id=campaign.pk, contact_id=contact.pk)
+        note(Event.Kind.OPEN, machine="scanner" if turn else "")
         if turn:
-            events.record(Event.Kind.CLICK, **ids)
+            note(Event.Kind.CLICK)
             Event.objects.filter(kind="click", contact_id=contact.pk).update(link=turn)
     before = sorted(Letter.objects.values_list())
     assert len(before) == 5
