@@ -50,7 +50,8 @@ def find(
     number = _number(campaign, filters)
     if number == 0:
         return Found([], None)
-    walk, fits = [], []
+    walk: list[str] = []
+    fits: list[str] = []
     values: dict[str, Any] = {
         "campaign": campaign.pk,
         "after": after,
