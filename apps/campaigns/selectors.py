@@ -390,16 +390,16 @@ def empty_fields(campaign: Campaign, names: Sequence[str], seconds: float) -> di
         else f"count(*) FILTER (WHERE coalesce(fields->>%(field{number})s, '') = '')"
         for number, name in enumerate(names)
     )
-    with limited(seconds):
-        ((*numbers,),) = _ask(
-            f"SELECT {counts} FROM ({{reasons}}) AS reasoned WHERE reason = ''",
-            campaign.workspace,
-            Targets.of(campaign),
-            campaign.include_verdicts,
-            campaign.not_opened,
-            campaign.left_out_reasons,
-            **{f"field{number}": name for number, name in enumerate(names)},
-        )
+    ((*numbers,),) = _ask(
+        f"SELECT {counts} FROM ({{reasons}}) AS reasoned WHERE reason = ''",
+        campaign.workspace,
+        Targets.of(campaign),
+        campaign.include_verdicts,
+        campaign.not_opened,
+        campaign.left_out_reasons,
+        seconds=seconds,
+        **{f"field{number}": name for number, name in enumerate(names)},
+    )
     return dict(zip(names, map(int, numbers), strict=True))
 
 

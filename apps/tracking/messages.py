@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -9,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.campaigns.messages import fault_label
 from apps.mailer.models import LeavingReason
 
-LABELS: dict[str, dict[str, Promise]] = {
+LABELS: Mapping[str, Mapping[str, Promise]] = {
     "device": {"desktop": _("Computer"), "phone": _("Phone"), "tablet": _("Tablet")},
     "machine": {
         "apple": _("Apple's mail privacy"),

@@ -7,6 +7,7 @@ from functools import partial
 
 from cryptography.fernet import InvalidToken
 from django.conf import settings
+from django.db.models import F, Q
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
@@ -24,6 +25,7 @@ from mailkit.smtp.message import WireMessage
 from mailkit.splice import CompiledLetter, Recipient
 
 LOST_AFTER = timedelta(minutes=1)
+TRIED_FOR = timedelta(days=1)
 # Who has not confirmed by then is forgotten.
 KEPT = timedelta(days=30)
 Mail = Signup.Mail
@@ -53,18 +55,17 @@ def send_confirmation(signup_id: int) -> None:
     if not claimed:
         return
     signup = Signup.objects.select_related("workspace", "form").get(pk=signup_id)
-    settle = partial(_settle, signup_id)
     if signup.form is None:
-        settle(Mail.FAILED, None, _("The form was deleted."))
+        _note(signup_id, Mail.FAILED, _("The form was deleted."))
         return
     try:
         routes = routes_of(signup.workspace)
         message = letter(signup, signup.form)
     except ValueError as error:
-        settle(Mail.FAILED, None, str(error))
+        _note(signup_id, Mail.FAILED, str(error))
         return
     except InvalidToken:
-        settle(Mail.FAILED, None, str(UNREADABLE_SECRET))
+        _note(signup_id, Mail.FAILED, str(UNREADABLE_SECRET))
         return
     single.hand_over(
         routes,
@@ -72,7 +73,7 @@ def send_confirmation(signup_id: int) -> None:
         to=signup.email,
         message=message,
         envelope_from=signup.form.from_email,
-        settle=settle,
+        settle=partial(_settle, signup_id),
         renew=partial(_renew, signup_id),
     )
 
@@ -119,13 +120,21 @@ def letter(signup: Signup, form: SignupForm) -> WireMessage:
 
 
 def sweep() -> None:
-    """Ring for letters that nobody sends, give up those of dead processes, forget old requests."""
+    """Ring for letters that nobody sends, give up those of dead processes, forget old requests.
+
+    One that a server did not take is tried again after as long as it has waited until then.
+    """
     now = timezone.now()
     waiting = Signup.objects.filter(confirmed_at__isnull=True)
     waiting.filter(mail=Mail.SENDING, updated_at__lt=now - leases.LEASE * 4).update(
         mail=Mail.UNKNOWN, updated_at=now
     )
-    lost = waiting.filter(mail=Mail.QUEUED, created_at__lt=now - LOST_AFTER)
+    first = timedelta(seconds=settings.SMTP_RETRY_FIRST_SECONDS)
+    lost = (
+        waiting.filter(mail=Mail.QUEUED, created_at__lt=now - LOST_AFTER)
+        .alias(again_at=F("updated_at") + (F("updated_at") - F("created_at")))
+        .filter(Q(reply="") | Q(again_at__lt=now, updated_at__lt=now - first))
+    )
     for signup_id in lost.order_by("created_at").values_list("pk", flat=True)[:1000]:
         ring(signup_id)
     waiting.filter(created_at__lt=now - KEPT).delete()
@@ -142,7 +151,16 @@ def _renew(signup_id: int) -> None:
 
 
 def _settle(signup_id: int, mail: str, code: int | None, reply: str) -> None:
+    """What a server may take later, one that greylists or is away, is queued again for a while."""
+    said = f"{code or ''} {reply}".strip()
+    young = Signup.objects.filter(pk=signup_id, created_at__gt=timezone.now() - TRIED_FOR)
+    if mail == Mail.FAILED and (code is None or code < 500) and young.exists():
+        mail = Mail.QUEUED
+    _note(signup_id, mail, said)
+
+
+def _note(signup_id: int, mail: str, reply: str) -> None:
     """Unknown too: the sweeper may have given it up too early."""
     Signup.objects.filter(pk=signup_id, mail__in=[Mail.SENDING, Mail.UNKNOWN]).update(
-        mail=mail, reply=f"{code or ''} {reply}".strip()[:2000], updated_at=timezone.now()
+        mail=mail, reply=reply[:2000], updated_at=timezone.now()
     )

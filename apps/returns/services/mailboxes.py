@@ -60,9 +60,7 @@ def empty(mailbox_id: int) -> int:
                 stored = receiving.store(source=InboundMessage.MAILBOX, data=data, mailbox=mailbox)
                 new += stored is not None
                 box.delete(name)
-    except MailboxError as fault:
-        error = str(fault)
-    except OSError as fault:
+    except (MailboxError, OSError, UnicodeError) as fault:  # the last of a host that is no name
         error = str(fault)
     except InvalidToken:
         error = UNREADABLE

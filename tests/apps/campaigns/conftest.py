@@ -74,8 +74,9 @@ def draft(workspace: Workspace, to: ContactList) -> Campaign:
 
 
 @pytest.fixture
-def sending(workspace: Workspace, to: ContactList) -> Campaign:
-    campaign = make_campaign(workspace, to, name="Summer", state=Campaign.State.SENDING)
+def sending(workspace: Workspace) -> Campaign:
+    readers = make_list(workspace, "Readers")
+    campaign = make_campaign(workspace, readers, name="Summer", state=Campaign.State.SENDING)
     for status in ("queued", "sent", "sent", "failed", "unknown"):
-        make_delivery(campaign, make_contact(workspace), status=status)
+        make_delivery(campaign, make_contact(workspace, to=readers), status=status)
     return campaign

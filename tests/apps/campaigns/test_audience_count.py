@@ -27,8 +27,8 @@ def news(workspace: Workspace) -> ContactList:
     return news
 
 
-def chosen(news: ContactList) -> dict[str, object]:
-    return {"lists": news.pk, "include_verdicts": "valid", "editor": "1"}
+def chosen(news: ContactList) -> dict[str, str]:
+    return {"lists": str(news.pk), "include_verdicts": "valid", "editor": "1"}
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.campaigns import tasks
 from apps.campaigns.models import Campaign, Delivery
-from apps.campaigns.services.retry import retry_delivery
+from apps.campaigns.services.retry import retry_delivery, retry_failed, retry_unknown
 from apps.campaigns.services.sending import batches
+from apps.mailer.models import ListMember, Segment
 from core.errors import Conflict
 from tests.apps.campaigns.letters_out import (
     only_row,
@@ -18,6 +19,7 @@ from tests.apps.campaigns.letters_out import (
 from tests.apps.campaigns.rows import statuses
 from tests.support.factories import (
     make_campaign,
+    make_list,
 )
 from tests.support.sandbox import Sandbox
 
@@ -72,6 +74,27 @@ def test_other_rows_are_not_sent_again(workspace: Workspace, state: str, status:
     campaign.refresh_from_db()
     assert campaign.state == state
     assert only_row(campaign).status == status
+
+
+def test_who_has_left_the_list_is_not_written_to_again(workspace: Workspace) -> None:
+    news = make_list(workspace)
+    campaign = make_campaign(workspace, news, state=State.FINISHED)
+    left, stayed, failed = queue(campaign, "a@x.test", "b@x.test", "c@x.test", status="unknown")
+    campaign.deliveries.filter(contact=failed.pk).update(status="failed", fault="other")
+    ListMember.objects.create(list=news, contact=stayed)
+    with pytest.raises(Conflict):
+        retry_delivery(campaign=campaign, contact_id=left.pk)
+    assert retry_failed(campaign=campaign, faults=["other"]) == 0
+    campaign.refresh_from_db()
+    assert campaign.state == State.FINISHED
+    assert retry_unknown(campaign=campaign) == 1
+    assert campaign.deliveries.get(status="queued").contact_id == stayed.pk
+    # A segment may take them whatever lists they are in.
+    campaign.segments.add(Segment.objects.create(workspace=workspace, name="All", rules={}))
+    assert (
+        retry_unknown(campaign=campaign),
+        retry_failed(campaign=campaign, faults=["other"]),
+    ) == (1, 1)
 
 
 def test_a_retry_of_nobody_leaves_a_finished_campaign_finished(workspace: Workspace) -> None:

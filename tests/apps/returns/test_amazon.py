@@ -77,12 +77,12 @@ def amazon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
 
     class Rerouted(http.client.HTTPSConnection):
         def connect(self) -> None:
-            plain = socket.create_connection(server.server_address[:2], self.timeout)
+            plain = socket.create_connection(("127.0.0.1", server.server_port), self.timeout)
             self.sock = trusted.wrap_socket(plain, server_hostname=self.host)
 
     class Https(urllib.request.HTTPSHandler):
         def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(Rerouted, request)  # type: ignore[arg-type]
+            return self.do_open(Rerouted, request)
 
     opener = urllib.request.build_opener(notices.NoRedirects, Https)
     monkeypatch.setattr(notices, "opener", opener)

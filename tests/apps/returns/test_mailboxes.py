@@ -142,3 +142,12 @@ def test_nobody_answers_or_the_password_cannot_be_read(
     again(mailbox)
     mailbox.refresh_from_db()
     assert "refused" in mailbox.last_error.lower()
+
+
+def test_a_host_that_is_no_name_is_told(workspace: Workspace, settings: LazySettings) -> None:
+    settings.PRIVATE_RELAYS = True  # then nobody has looked it up before it was saved
+    mailbox = Mailbox.objects.create(workspace=workspace, host="mail..example", username="x")
+    assert mailboxes.empty(mailbox.pk) == 0
+    mailbox.refresh_from_db()
+    assert mailbox.last_error
+    assert mailbox.next_poll_at > timezone.now()

@@ -319,6 +319,43 @@ def test_a_letter_that_nobody_sent_is_found_and_a_refused_one_said(
     assert not Signup.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("to", "says", "goes_on"),
+    [
+        ("anna@grey.sandbox.test", "451", True),
+        ("anna@disabled.sandbox.test", "550", False),
+    ],
+)
+def test_a_server_that_greylists_gets_the_letter_later(
+    form: SignupForm,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    says: str,
+    goes_on: bool,
+) -> None:
+    send(form, email=to)
+    rung: list[int] = []
+    monkeypatch.setattr(confirmations, "ring", rung.append)
+    signup = Signup.objects.get()
+    confirmations.send_confirmation(signup.pk)
+    signup.refresh_from_db()
+    assert signup.reply.startswith(says)
+    assert signup.mail == ("queued" if goes_on else "failed")
+    # It has waited for an hour: so long it waits once more.
+    now = timezone.now()
+    for since, due in ((59, False), (61, True)):
+        tried = now - timedelta(minutes=since)
+        Signup.objects.update(created_at=tried - timedelta(hours=1), updated_at=tried)
+        confirmations.sweep()
+        assert rung == ([signup.pk] if due and goes_on else [])
+    # After a day nobody waits for it any more.
+    Signup.objects.update(mail="queued", created_at=now - timedelta(hours=25))
+    confirmations.send_confirmation(signup.pk)
+    signup.refresh_from_db()
+    assert signup.mail in ({"failed", "sent"} if goes_on else {"failed"})
+
+
 def test_a_sender_that_cannot_be_used_fails_in_words(form: SignupForm, sandbox: Sandbox) -> None:
     SignupForm.objects.update(from_email="no address")
     send(form)

@@ -65,16 +65,29 @@ def queue_due(campaign_id: int | None = None) -> int:
         return int(cursor.fetchone()[0])
 
 
+# Nobody gets a letter again who has left the campaign's lists since. Of whom a segment took, and
+# where the lists are deleted, that cannot be told.
+_STILL_MEANT = """
+    AND (EXISTS (SELECT FROM campaigns_campaign_segments WHERE campaign_id = %(campaign)s)
+         OR NOT EXISTS (SELECT FROM campaigns_campaign_lists WHERE campaign_id = %(campaign)s)
+         OR EXISTS (SELECT FROM campaigns_campaign_lists target
+                    JOIN mailer_listmember member ON member.list_id = target.contactlist_id
+                    WHERE target.campaign_id = %(campaign)s
+                      AND member.contact_id = row.contact_id))
+"""
+
+
 def queue_again(campaign_id: int, contact_id: int) -> bool:
     """Queue a failed or unknown row once more, because a person asked for it."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            UPDATE campaigns_delivery
+            f"""
+            UPDATE campaigns_delivery AS row
             SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
-            WHERE campaign_id = %s AND contact_id = %s AND status IN ('failed', 'unknown')
+            WHERE campaign_id = %(campaign)s AND contact_id = %(contact)s
+              AND status IN ('failed', 'unknown') {_STILL_MEANT}
             """,
-            [campaign_id, contact_id],
+            {"campaign": campaign_id, "contact": contact_id},
         )
         return bool(cursor.rowcount == 1)
 
@@ -83,12 +96,12 @@ def queue_unknown(campaign_id: int, *, after: int, limit: int) -> list[int]:
     """Queue the unknown rows of the next contacts; the server's words about them stay."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH picked AS MATERIALIZED (
-                SELECT contact_id FROM campaigns_delivery
+                SELECT contact_id FROM campaigns_delivery AS row
                 WHERE campaign_id = %(campaign)s AND status = 'unknown'
-                  AND contact_id > %(after)s
-                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+                  AND contact_id > %(after)s {_STILL_MEANT}
+                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE OF row SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
             SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
@@ -105,12 +118,12 @@ def queue_failed(campaign_id: int, *, faults: Sequence[str], after: int, limit: 
     """Queue what failed by these faults of the next contacts; the server's words stay."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH picked AS MATERIALIZED (
-                SELECT contact_id FROM campaigns_delivery
+                SELECT contact_id FROM campaigns_delivery AS row
                 WHERE campaign_id = %(campaign)s AND status = 'failed'
-                  AND contact_id > %(after)s AND fault = ANY(%(faults)s)
-                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+                  AND contact_id > %(after)s AND fault = ANY(%(faults)s) {_STILL_MEANT}
+                ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE OF row SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
             SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
