@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(
     yield
     if config.getoption("loadgroup", False):
         for item in items:
-            grouped = item.get_closest_marker("xdist_group") is not None
-            assert grouped == item.nodeid.endswith("@stack"), "xdist does not group tests"
+            group = item.get_closest_marker("xdist_group")
+            assert not group or f"@{group.args[0]}" in item.nodeid, "xdist does not group tests"
 
 
 @pytest.fixture(scope="session")
