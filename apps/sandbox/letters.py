@@ -73,8 +73,12 @@ def source(data: bytes) -> str:
     return _printable(data.decode("utf-8", "replace").replace("\r\n", "\n"))
 
 
-def with_links_in_new_tabs(html: str) -> str:
-    """The document with a <base> that opens its links outside the frame that shows it."""
+def shown(html: str, pixels: str) -> str:
+    """The document as a frame shows it: its links open outside, and looking at it is no open.
+
+    `pixels`: what the addresses of open pixels begin with.
+    """
+    html = re.sub(rf"""<img\b[^<>]*\bsrc=["']{re.escape(pixels)}[^<>]*>""", "", html)
     # After the doctype: anything before it would put the document into quirks mode.
     return _DOCTYPE.sub(r'\g<0><base target="_blank">', html, count=1)
 

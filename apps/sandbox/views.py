@@ -20,8 +20,7 @@ from apps.sandbox.world import BEHAVIOURS, ROOT
 SHOWN_SOURCE = 200_000  # octets
 
 # The letter comes from outside: it may run nothing, fetch nothing but our own pictures, and post
-# nowhere. The open pixel is none of them: looking here is no open. Its links open in tabs of their
-# own.
+# nowhere. Its links open in tabs of their own.
 LETTER_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
     f"img-src data: {settings.BASE_URL}/m/; "
@@ -77,7 +76,7 @@ def html(request: WorkspaceRequest, pk: int) -> HttpResponse:
     letter = letters.read(bytes(_message_or_404(request, pk).data))
     if letter.html is None:
         raise Http404
-    response = HttpResponse(letters.with_links_in_new_tabs(letter.html))
+    response = HttpResponse(letters.shown(letter.html, f"{settings.BASE_URL}/o/"))
     response["Content-Security-Policy"] = LETTER_POLICY
     response["Referrer-Policy"] = "no-referrer"
     response["X-DNS-Prefetch-Control"] = "off"

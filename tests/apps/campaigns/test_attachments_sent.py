@@ -115,7 +115,7 @@ def test_variants_share_the_files(workspace: Workspace) -> None:
     campaign = make_campaign(workspace, test_share=50)
     attach(campaign)
     Variant.objects.create(campaign=campaign, number=1)
-    Variant.objects.create(campaign=campaign, number=2, html="<p>Other</p>")
+    Variant.objects.create(campaign=campaign, number=2, editor="html", html="<p>Other</p>")
     one, two = (letter_to(campaign, 1, number) for number in (1, 2))
     assert one.tail is two.tail
     assert one.stuffed != two.stuffed

@@ -142,6 +142,17 @@ def test_a_message_shows_its_parts_headers_and_source(
     assert source["Content-Disposition"].startswith("attachment")
 
 
+def test_looking_at_a_letter_is_no_open(
+    workspace: Workspace, owner: User, client_of: ClientOf
+) -> None:
+    pixel = f'<img width="1" height="1" src="{settings.BASE_URL}/o/token.gif" alt="">'
+    picture = f'<img src="{settings.BASE_URL}/m/1/a.png" alt="A">'
+    mail = receive(workspace, two_parts(f"<!doctype html><p>Hello{picture}{pixel}</p>"))
+    shown = client_of(owner).get(f"{PAGE}{mail.pk}/html/").content.decode()
+    assert "/o/token.gif" not in shown
+    assert f"<p>Hello{picture}</p>" in shown
+
+
 def test_a_hostile_letter_may_do_nothing(
     workspace: Workspace, owner: User, client_of: ClientOf
 ) -> None:
@@ -154,7 +165,6 @@ def test_a_hostile_letter_may_do_nothing(
         )
     }
     assert policy["default-src"] == "'none'"
-    # The pictures of letters, and not the open pixel: looking here is no open.
     assert policy["img-src"] == f"data: {settings.BASE_URL}/m/"
     assert "script-src" not in policy
     assert not {"allow-scripts", "allow-same-origin"} & set(policy["sandbox"].split())
