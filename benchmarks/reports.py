@@ -192,7 +192,7 @@ def pages_of(shop: Workspace, campaign: Campaign) -> dict[str, Callable[[], int]
         path = reverse("campaigns:deliveries", args=[shop.slug, campaign.pk])
         return asked(f"{path}?{query}")
 
-    shared = shares.share(campaign=campaign, by=shop.members.get(), days=1)
+    shared = shares.share(campaign=campaign, by=shop.members.get(), days=7)
     return {
         "report of the newest campaign": page("report", campaign.pk),
         "its live part": page("report_live", campaign.pk),
