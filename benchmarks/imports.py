@@ -204,9 +204,12 @@ def _work(what: str, arguments: list[str]) -> int:
 
     django.setup()
     # A worker has these loaded before its first task.
+    from celery.signals import worker_before_create_process
+
     from apps.mailer import tasks
 
     assert tasks
+    worker_before_create_process.send(sender=None)
     began = time.monotonic()
     works: dict[str, Callable[..., None]] = {
         "plain": _import_plainly, "import": _import,

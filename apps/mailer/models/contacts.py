@@ -78,7 +78,10 @@ class SearchText(Func):
 
 
 class Contact(models.Model):
-    """One address of a workspace. `check_due_at` is set while a check of it is due or running."""
+    """One address of a workspace. `check_due_at` is set while a check of it is due or running.
+
+    What most contacts begin with is the database's default too: an import leaves it out.
+    """
 
     class Status(models.TextChoices):
         SUBSCRIBED = "subscribed", _("Subscribed")
@@ -101,26 +104,28 @@ class Contact(models.Model):
     last_name = models.CharField(_("last name"), max_length=500, blank=True, default="")
     fields = models.JSONField(default=dict)
     tags = ArrayField(models.CharField(max_length=50), default=list, db_default=[])
-    status = models.CharField(max_length=12, choices=Status, default=Status.SUBSCRIBED)
+    status = models.CharField(
+        max_length=12, choices=Status, default=Status.SUBSCRIBED, db_default=Status.SUBSCRIBED
+    )
     lists = models.ManyToManyField(ContactList, through="ListMember", related_name="contacts")
-    created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Func(function="now"))
+    updated_at = models.DateTimeField(default=timezone.now, db_default=Func(function="now"))
     # Who asked for fewer letters gets at most one in so many days: none until then, but from the
     # campaign that took the last turn.
     every_days = models.PositiveSmallIntegerField(null=True)
     quiet_until = models.DateTimeField(null=True)
     quiet_campaign = models.BigIntegerField(null=True)
 
-    verdict = models.CharField(max_length=8, choices=Verdict, blank=True, default="")
-    reason = models.CharField(max_length=40, blank=True, default="")
-    evidence = models.JSONField(default=dict)
+    verdict = models.CharField(max_length=8, choices=Verdict, blank=True, default="", db_default="")
+    reason = models.CharField(max_length=40, blank=True, default="", db_default="")
+    evidence = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     verified_at = models.DateTimeField(null=True)
     # Looked up among what is due only, which contact_check_pending does.
     verification = models.ForeignKey(
         "Verification", models.SET_NULL, null=True, db_index=False, db_constraint=False
     )
     check_due_at = models.DateTimeField(null=True)
-    check_attempts = models.PositiveSmallIntegerField(default=0)
+    check_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints: ClassVar = [

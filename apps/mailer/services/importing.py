@@ -6,6 +6,7 @@ on where it stopped.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -43,6 +44,9 @@ LEASE = timedelta(seconds=30)
 # checkpoint: the longer that took, the longer the turn lasts.
 TURN_SECONDS = 5.0
 TURN_PER_SKIPPING = 4.0
+# New objects between two rounds of the garbage collector. Rows make many that live for a chunk
+# and refer to nothing: the usual 700 take two fifths of the time of reading.
+COLLECTED_AFTER = 50_000
 
 
 class LeaseLost(Exception):
@@ -108,7 +112,7 @@ def run_import(import_id: int) -> bool:
         return False
     checks = verification.verification_of(job)
     try:
-        with _lease_kept(job):
+        with _seldom_collected(), _lease_kept(job):
             over, fault = _import_rows(job, checks)
     except LeaseLost:
         logger.info("import %s: cancelled or taken over", import_id)
@@ -120,6 +124,16 @@ def run_import(import_id: int) -> bool:
         _give_way(job)
     verification.ring(checks.pk)
     return True
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    usual = gc.get_threshold()
+    gc.set_threshold(COLLECTED_AFTER, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 @contextmanager

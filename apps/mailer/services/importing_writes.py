@@ -188,9 +188,8 @@ def _create(
     ids, now = cursor.fetchone()  # by the clock that says what is due
     erased = _erased(cursor, targets, rows) if targets.has_erased else set()
     tags = _array_literal(targets.tags)
-    queued = f"\t\t\t{{}}\t{targets.verification_id}\t{now}\t0\t{now}\t{now}\t{tags}\n"
-    waits = "subscribed" + queued
-    never = f"unsubscribed\t\t\t{{}}\t{_NULL}\t{_NULL}\t0\t{now}\t{now}\t{tags}\n"
+    waits = f"subscribed\t{targets.verification_id}\t{now}\t{tags}\n"
+    never = f"unsubscribed\t{_NULL}\t{_NULL}\t{tags}\n"
     workspace = targets.workspace_id
     lines = [
         f"{pk}\t{workspace}\t{row.email}\t{row.first_name}\t{row.last_name}\t"
@@ -334,8 +333,8 @@ FROM (SELECT pg_get_serial_sequence('mailer_contact', 'id')::regclass AS id OFFS
 """
 _COPY_CONTACTS = r"""
 COPY mailer_contact
-    (id, workspace_id, email, first_name, last_name, fields, status, verdict, reason, evidence,
-     verification_id, check_due_at, check_attempts, created_at, updated_at, tags)
+    (id, workspace_id, email, first_name, last_name, fields, status, verification_id,
+     check_due_at, tags)
 FROM STDIN (NULL E'\x01')
 """
 _COPY_MEMBERS = "COPY mailer_listmember (list_id, contact_id) FROM STDIN"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from apps.mailer.models import (
     Verification,
 )
 from apps.mailer.services import contacts as contact_services
-from apps.mailer.services import importing
+from apps.mailer.services import importing, importing_writes
+from apps.mailer.services.importing_writes import Written
 from tests.apps.mailer.helpers import (
     counters,
     csv_of,
@@ -52,7 +54,25 @@ def test_a_file_makes_contacts_in_the_list(workspace: Workspace) -> None:
     ann = Contact.objects.get(workspace=workspace, email="ann@example.com")
     assert (ann.first_name, ann.last_name, ann.fields) == ("Анна", "Ким", {})
     assert (ann.status, ann.verdict, ann.domain) == ("subscribed", "", "example.com")
+    assert (ann.reason, ann.evidence, ann.check_attempts, ann.tags) == ("", {}, 0, [])
+    assert ann.created_at == ann.updated_at == ann.check_due_at
     assert sorted(news.contacts.values_list("email", flat=True)) == emails(workspace)
+
+
+def test_the_collector_of_garbage_rests_only_during_an_import(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during = []
+
+    def write(*args: Any) -> Written:
+        during.append(gc.get_threshold()[0])
+        return importing_writes.write(*args)
+
+    monkeypatch.setattr(importing, "write", write)
+    before = gc.get_threshold()
+    imported(workspace, "Email\nann@example.com\n")
+    assert set(during) == {importing.COLLECTED_AFTER}
+    assert gc.get_threshold() == before
 
 
 def test_custom_fields_are_kept_under_their_labels(workspace: Workspace) -> None:
