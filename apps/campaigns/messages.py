@@ -112,6 +112,7 @@ FINDINGS: dict[str, Promise] = {
     "above_warm_up": _("Under the warm-up plan it takes %(number)d days."),
     "dead_links": _("Links that lead nowhere (%(number)d): %(words)s"),
     "heavy_pictures": _("The pictures weigh %(number)d KB together: on a phone that takes long."),
+    "not_asked": _("The links and the domain could not be looked at: try again in a minute."),
     "bounce_forecast": _(
         "Letters that are expected to bounce for good, against the workspace's limit: %(words)s"
     ),
@@ -126,6 +127,7 @@ FIXES: Mapping[str, tuple[Promise, str, str]] = dict.fromkeys(FINDINGS, _EDIT) |
     "heavy": (_("Look at the files"), "campaigns:edit", "#attachments"),
     "empty_field": (_("Give it a default"), "campaigns:edit", ""),
     "free_sender": (_("Change the sender"), "campaigns:edit", ""),
+    "not_asked": (_("Check again"), "campaigns:launch", ""),
     "bounce_forecast": (_("See who is at risk"), "campaigns:launch", "#bounces"),
     **senders.FIXES,
     "above_warm_up": (_("Limits"), "senders:limits", ""),

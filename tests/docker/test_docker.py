@@ -19,8 +19,19 @@ from core.local.runtime import BASE_DIR
 from core.local.workers import BEAT, command_of
 from tests.docs.test_readme import variables_read
 
+
+class StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, as Compose does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _value in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, f"{twice} in {node.start_mark}"
+        return super().construct_mapping(node, deep=deep)
+
+
 FOLDER = BASE_DIR / "docker"
-COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yml").read_text())
+COMPOSE: dict[str, Any] = yaml.load((FOLDER / "compose.yml").read_text(), StrictLoader)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 EXAMPLE = (FOLDER / ".env.example").read_text()
@@ -51,6 +62,11 @@ def is_ignored(path: str) -> bool:
         if matches:
             ignored = not line.startswith("!")
     return ignored
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(AssertionError, match="INBOUND"):
+        yaml.load("x: {INBOUND: 1, INBOUND: 2}", StrictLoader)
 
 
 def test_there_is_one_worker_for_each_queue_and_one_beat() -> None:

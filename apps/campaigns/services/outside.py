@@ -6,6 +6,7 @@ Asked by a worker, kept in the cache for a while; the page asks for it until it 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,6 +21,8 @@ from apps.senders.selectors import has_relay
 from core import queues
 from mailkit.linkcheck import Answer, check_links
 from mailkit.preflight import Finding, look_at
+
+logger = logging.getLogger(__name__)
 
 # A finding, under the name of the variant that has it; no name where nothing is tested.
 Said = tuple[str, Finding]
@@ -62,11 +65,21 @@ def known(campaign: Campaign) -> list[Said]:
 
 
 def look(campaign_id: int) -> None:
-    """Ask the world about a draft's letter and keep what it says."""
+    """Ask the world about a draft's letter and keep what it says, or that asking failed."""
     campaign = Campaign.objects.select_related("workspace", "created_by").filter(pk=campaign_id)
     if (draft := campaign.first()) is None:
         return
-    subjects = _subjects(draft)
+    key, subjects, kept = _key(draft), _subjects(draft), KEPT_SECONDS
+    try:
+        found = _found(draft, subjects)
+    except Exception:  # whatever it was, somebody waits for an answer
+        logger.exception("campaign %s: links and domain could not be asked", campaign_id)
+        found = [(one.name, "not_asked", "advisory", 0, []) for one in subjects]
+        kept = ASKED_SECONDS
+    cache.set(key, found, kept)
+
+
+def _found(draft: Campaign, subjects: list[_Subject]) -> list[Any]:
     # In turns: so many are asked at most, of each variant some.
     turns = zip_longest(*([*one.links, *one.pictures] for one in subjects))
     answers = check_links(url for turn in turns for url in turn if url)
@@ -78,7 +91,7 @@ def look(campaign_id: int) -> None:
             of_domain[one.domain] = sender.findings(draft, one.domain)
         said = [*_of_links(one, answers, blocking=real), *of_domain[one.domain]]
         found += [(one.name, *finding) for finding in said]
-    cache.set(_key(draft), found, KEPT_SECONDS)
+    return found
 
 
 def _subjects(campaign: Campaign) -> list[_Subject]:

@@ -16,7 +16,7 @@ from apps.campaigns.services import launch, monitoring
 from apps.campaigns.services.ledger import claims, endings, leases, queueing, results
 from apps.campaigns.services.ledger.results import Result
 from apps.campaigns.services.retry import retry_delivery
-from apps.mailer.models import Contact, Suppression
+from apps.mailer.models import Contact, ListMember, Suppression
 from apps.mailer.services import contacts
 from mailkit.providers import OTHER
 from tests.apps.campaigns.rows import (
@@ -34,6 +34,7 @@ from tests.support.factories import (
     make_campaign,
     make_contact,
     make_delivery,
+    make_list,
     make_workspace,
 )
 
@@ -296,6 +297,31 @@ def test_a_late_deferral_opens_the_finished_campaign_again(campaign: Campaign) -
     campaign.refresh_from_db()
     assert (campaign.state, campaign.finished_at) == (State.SENDING, None)
     assert len(claim(campaign)) == 1
+
+
+def test_nothing_is_tried_again_for_who_left_the_list_meanwhile(workspace: Workspace) -> None:
+    news, offers = make_list(workspace), make_list(workspace)
+    campaign = make_campaign(workspace, news, offers, state=State.SENDING)
+    gone, stays = rows_of(campaign, 2)
+    ListMember.objects.create(list=offers, contact=stays)
+    token = held(campaign)
+    later = partial(Result, status=Status.DEFERRED, next_attempt_at=timezone.now() + PAST)
+    results.settle(campaign.pk, token, [later(gone.pk), later(stays.pk)])
+    monitoring.sweep()
+    assert (row_of(campaign, gone).status, row_of(campaign, gone).fault) == (
+        Status.SUPPRESSED,
+        "left_list",
+    )
+    assert claim(campaign) == [stays.pk]
+
+
+def test_a_late_deferral_of_who_left_the_list_opens_no_campaign(workspace: Workspace) -> None:
+    campaign = make_campaign(workspace, make_list(workspace), state=State.FINISHED)
+    rows_of(campaign, 1, status=Status.DEFERRED, next_attempt_at=timezone.now() + PAST)
+    assert queueing.queue_due() == 1
+    campaign.refresh_from_db()
+    assert campaign.state == State.FINISHED
+    assert statuses(campaign) == {"suppressed": 1}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

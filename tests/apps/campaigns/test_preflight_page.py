@@ -7,7 +7,7 @@ from apps.accounts.models import Membership, User, Workspace
 from apps.accounts.services import change_workspace
 from apps.campaigns import letters, preflight
 from apps.campaigns.models import Campaign
-from apps.campaigns.services import outside
+from apps.campaigns.services import outside, sender
 from apps.campaigns.services.launch import launch_campaign
 from apps.mailer.models import ContactField
 from apps.senders.models import Relay
@@ -171,6 +171,21 @@ def test_what_the_world_says_is_kept_for_this_letter(campaign: Campaign) -> None
     campaign.html = '<a href="http://127.0.0.1:9/y">x</a>'
     assert outside.known(campaign) == []
     outside.look(0)
+
+
+def test_who_waits_is_told_when_the_world_cannot_be_asked(
+    campaign: Campaign, owner: User, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_resolver(*_args: object) -> list[object]:
+        raise OSError("no resolver")
+
+    monkeypatch.setattr(sender, "findings", no_resolver)
+    assert outside.asked(campaign) is None
+    outside.look(campaign.pk)
+    page = client_of(owner).get(url(campaign, "outside/")).content.decode()
+    assert "could not be looked at" in page
+    assert url(campaign, "launch/") in page
+    assert "load delay" not in page
 
 
 def test_owners_change_the_workspace(

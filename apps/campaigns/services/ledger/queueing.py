@@ -32,15 +32,27 @@ def queued_providers(campaign_id: int) -> list[str]:
         return [provider for (provider,) in cursor.fetchall()]
 
 
+# Nobody gets a letter again who has left the campaign's lists since. Of whom a segment took, and
+# where the lists are deleted, that cannot be told.
+_STILL_MEANT = """
+    (EXISTS (SELECT FROM campaigns_campaign_segments WHERE campaign_id = row.campaign_id)
+     OR NOT EXISTS (SELECT FROM campaigns_campaign_lists WHERE campaign_id = row.campaign_id)
+     OR EXISTS (SELECT FROM campaigns_campaign_lists target
+                JOIN mailer_listmember member ON member.list_id = target.contactlist_id
+                WHERE target.campaign_id = row.campaign_id
+                  AND member.contact_id = row.contact_id))
+"""
+
+
 def queue_due(campaign_id: int | None = None) -> int:
     """Queue deferred rows whose time has come, of one campaign or of all.
 
-    A late answer can defer a row that was unknown when its campaign finished: the campaign is
-    open again then.
+    Who left the campaign's lists while the letter was on its way ends here. A late answer can
+    defer a row that was unknown when its campaign finished: the campaign is open again then.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH due AS MATERIALIZED (  -- never waits for a lock, so it cannot deadlock
                 SELECT campaign_id, contact_id FROM campaigns_delivery
                 WHERE status = 'deferred' AND next_attempt_at <= now()
@@ -48,33 +60,28 @@ def queue_due(campaign_id: int | None = None) -> int:
                 FOR UPDATE SKIP LOCKED
             ), queued AS (
                 UPDATE campaigns_delivery AS row
-                SET status = CASE WHEN campaign.state IN ('cancelling', 'cancelled')
-                        THEN 'cancelled' ELSE 'queued' END,
+                SET status = judged.status,
+                    fault = CASE judged.status WHEN 'suppressed' THEN 'left_list'
+                        ELSE row.fault END,
                     updated_at = now()
-                FROM due JOIN campaigns_campaign campaign ON campaign.id = due.campaign_id
-                WHERE row.campaign_id = due.campaign_id AND row.contact_id = due.contact_id
-                RETURNING row.campaign_id
+                FROM (
+                    SELECT row.campaign_id, row.contact_id, CASE
+                        WHEN campaign.state IN ('cancelling', 'cancelled') THEN 'cancelled'
+                        WHEN {_STILL_MEANT} THEN 'queued' ELSE 'suppressed' END AS status
+                    FROM due AS row JOIN campaigns_campaign campaign
+                      ON campaign.id = row.campaign_id) AS judged
+                WHERE row.campaign_id = judged.campaign_id AND row.contact_id = judged.contact_id
+                RETURNING row.campaign_id, row.status
             ), opened AS (
                 UPDATE campaigns_campaign SET state = 'sending', finished_at = NULL
-                WHERE state = 'finished' AND id IN (SELECT campaign_id FROM queued)
+                WHERE state = 'finished'
+                  AND id IN (SELECT campaign_id FROM queued WHERE status = 'queued')
             )
             SELECT count(*) FROM queued
             """,
             {"campaign": campaign_id},
         )
         return int(cursor.fetchone()[0])
-
-
-# Nobody gets a letter again who has left the campaign's lists since. Of whom a segment took, and
-# where the lists are deleted, that cannot be told.
-_STILL_MEANT = """
-    AND (EXISTS (SELECT FROM campaigns_campaign_segments WHERE campaign_id = %(campaign)s)
-         OR NOT EXISTS (SELECT FROM campaigns_campaign_lists WHERE campaign_id = %(campaign)s)
-         OR EXISTS (SELECT FROM campaigns_campaign_lists target
-                    JOIN mailer_listmember member ON member.list_id = target.contactlist_id
-                    WHERE target.campaign_id = %(campaign)s
-                      AND member.contact_id = row.contact_id))
-"""
 
 
 def queue_again(campaign_id: int, contact_id: int) -> bool:
@@ -85,7 +92,7 @@ def queue_again(campaign_id: int, contact_id: int) -> bool:
             UPDATE campaigns_delivery AS row
             SET status = 'queued', token = NULL, next_attempt_at = NULL, updated_at = now()
             WHERE campaign_id = %(campaign)s AND contact_id = %(contact)s
-              AND status IN ('failed', 'unknown') {_STILL_MEANT}
+              AND status IN ('failed', 'unknown') AND {_STILL_MEANT}
             """,
             {"campaign": campaign_id, "contact": contact_id},
         )
@@ -100,7 +107,7 @@ def queue_unknown(campaign_id: int, *, after: int, limit: int) -> list[int]:
             WITH picked AS MATERIALIZED (
                 SELECT contact_id FROM campaigns_delivery AS row
                 WHERE campaign_id = %(campaign)s AND status = 'unknown'
-                  AND contact_id > %(after)s {_STILL_MEANT}
+                  AND contact_id > %(after)s AND {_STILL_MEANT}
                 ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE OF row SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
@@ -122,7 +129,7 @@ def queue_failed(campaign_id: int, *, faults: Sequence[str], after: int, limit: 
             WITH picked AS MATERIALIZED (
                 SELECT contact_id FROM campaigns_delivery AS row
                 WHERE campaign_id = %(campaign)s AND status = 'failed'
-                  AND contact_id > %(after)s AND fault = ANY(%(faults)s) {_STILL_MEANT}
+                  AND contact_id > %(after)s AND fault = ANY(%(faults)s) AND {_STILL_MEANT}
                 ORDER BY status, contact_id LIMIT %(limit)s FOR UPDATE OF row SKIP LOCKED
             )
             UPDATE campaigns_delivery AS row
