@@ -69,7 +69,7 @@ class Recipient:
 
 def choose_encoding(source: str) -> Encoding:
     """How to encode a part whose template is `source`: the same for all recipients."""
-    foreign = sum(not character.isascii() for character in source)
+    foreign = len(source) - len(source.encode("ascii", "ignore"))
     return "base64" if foreign * 6 > len(source) else "quoted-printable"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html as html_escapes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from django.conf import settings
 from django.utils import timezone, translation
@@ -94,8 +94,8 @@ class CompiledCampaign:
 
     `links` are the targets of the tracked links, numbered from 1, where there are variants those of
     all; `numbers` are this letter's own, in its order. `addresses` are our own in it.
-    `plain` is the letter without tracking, for people who look at it before it is sent. `inbound`
-    is the domain whose mail we receive, empty for none. `files` are its attachments.
+    `plain` gives the letter without tracking, for people who look at it before it is sent.
+    `inbound` is the domain whose mail we receive, empty for none. `files` are its attachments.
     """
 
     campaign_id: int
@@ -108,7 +108,7 @@ class CompiledCampaign:
     numbers: tuple[int, ...]
     addresses: _Addresses
     tracked: CompiledLetter
-    plain: CompiledLetter
+    plain: Callable[[], CompiledLetter]
     inbound: str
     files: tuple[StoredFile, ...]
 
@@ -149,7 +149,7 @@ class CompiledCampaign:
         domain = self.from_email.rpartition("@")[2]
         values = {**values, "postal_address": self.postal_address}
         message_id = f"<test.{test_id}.{keyed_hash('test', str(test_id))[:12]}@{domain}>"
-        return _made(self.plain, Recipient(to, message_id, "", values), timezone.now())
+        return _made(self.plain(), Recipient(to, message_id, "", values), timezone.now())
 
 
 def _made(letter: CompiledLetter, recipient: Recipient, date: datetime) -> WireMessage:
@@ -388,7 +388,7 @@ def _compiled(
             bulk=True,
             plain_fields=addresses.names if addresses.plain else (),
         ),
-        plain=letter(html, bulk=False),
+        plain=cache(lambda: letter(html, bulk=False)),
         inbound=inbound,
         files=files,
     )
