@@ -45,6 +45,27 @@ def wait_until_blocked() -> None:
     raise AssertionError("nobody waits for a lock")
 
 
+def connections() -> set[int]:
+    """The processes that serve clients of this database; its own upkeep is not among them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend'"
+        )
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+def wait_until_gone(known: set[int]) -> None:
+    """Until none but the `known` are connected: a server ends a connection after its client.
+
+    Times out after a minute.
+    """
+    deadline = time.monotonic() + 60
+    while left := connections() - known:
+        assert time.monotonic() < deadline, f"still connected: {left}"
+        time.sleep(0.01)
+
+
 def own_database_url() -> str:
     """How to connect to this test process's database from outside Django."""
     parameters = connection.get_connection_params()

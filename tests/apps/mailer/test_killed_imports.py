@@ -19,6 +19,7 @@ from apps.mailer.services.importing_chunks import Share
 from core.errors import Conflict
 from tests.apps.mailer.helpers import counters, expire_lease, queued, run
 from tests.support import factories
+from tests.support.concurrency import connections, wait_until_gone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +63,7 @@ def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(workspace: Work
     whole = run(queued(factories.make_workspace(), content))
     assert whole.state == Import.State.FINISHED
     job = queued(workspace, content)
-    kills, before = 0, connections()
+    kills, known = 0, connections()
     while job.state != Import.State.FINISHED:
         process = worker(job)
         if kills < 3:
@@ -72,8 +73,7 @@ def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(workspace: Work
         process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
-        while connections() > before:  # the server may still commit what it was told to
-            time.sleep(0.01)
+        wait_until_gone(known)  # the server may still commit what it was told to
         counters(job)  # the sum holds at any moment
         if job.state == Import.State.RUNNING:
             expire_lease(job)
@@ -127,14 +127,8 @@ def test_what_a_writer_raises_ends_the_import_and_leaves_no_connection(
         return real(writer, share, until)
 
     monkeypatch.setattr(importing.Writer, "_write", write)
-    before = connections()
+    known = connections()
     with pytest.raises(Conflict):
         importing.run_import(job.pk)
-    assert connections() == before
+    wait_until_gone(known)
     assert sum(counters(job).values()) <= 100
-
-
-def connections() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-        return int(cursor.fetchone()[0])
