@@ -160,9 +160,23 @@ def test_rows_are_found_by_indexes_whatever_the_statistics_say(
     due_work: list[tuple[Any, tuple[Any, ...]]] = [
         (leases.expire_leases, ()),
         (queueing.queue_due, ()),
-        (endings.finish, (campaign.pk,)),
         (monitoring.sweep, ()),
     ]
     for call, args in due_work:
         plan = plan_of(call, *args)
         assert "Seq Scan on campaigns_delivery_p3000" not in plan, plan
+
+
+def test_whether_a_campaign_is_over_costs_the_same_however_large_it_is(
+    workspace: Workspace, django_assert_num_queries: Any
+) -> None:
+    campaign = make_campaign(workspace, id=3001, state=State.SENDING)
+    partitions.ensure_partition(campaign.pk)
+    insert_rows(campaign, 100, "CASE n WHEN 7 THEN 'handing_off' ELSE 'sent' END")
+    with django_assert_num_queries(4) as captured:  # the savepoint's two, the lock, the answer
+        assert not endings.finish(campaign.pk)
+    assert not [query for query in captured if "campaigns_delivery" in query["sql"]]
+    token = uuid.uuid4()
+    assert Delivery.objects.filter(campaign=campaign, contact=7).update(token=token)
+    results.settle(campaign.pk, token, [Result(7, Status.SENT, "body", 250, "ok")])
+    assert endings.finish(campaign.pk)

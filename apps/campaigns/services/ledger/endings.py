@@ -110,21 +110,12 @@ def finish(campaign_id: int) -> bool:
             UPDATE campaigns_campaign
             SET state = CASE state WHEN 'cancelling' THEN 'cancelled' ELSE 'finished' END,
                 finished_at = now()
-            WHERE id = %(campaign)s AND state IN ('sending', 'cancelling') AND (
-                -- Ordered, so that it is looked up in the index and not hoped for in a scan.
-                SELECT contact_id FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status = 'queued'
-                ORDER BY provider LIMIT 1) IS NULL
-              AND NOT EXISTS (
-                SELECT FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status = 'deferred')
-              AND (
-                SELECT contact_id FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND status = 'waiting'
-                ORDER BY contact_id LIMIT 1) IS NULL
-              AND NOT EXISTS (
-                SELECT FROM campaigns_delivery
-                WHERE campaign_id = %(campaign)s AND lease_until IS NOT NULL)
+            WHERE id = %(campaign)s AND state IN ('sending', 'cancelling') AND NOT EXISTS (
+                -- Not the rows: of a large campaign that has just been sent, the index of those
+                -- that are being handed over is full of what was handed over.
+                SELECT FROM campaigns_tally
+                WHERE campaign_id = %(campaign)s AND status IN ('queued', 'deferred', 'waiting')
+                HAVING sum(number) > 0)
             """,
             {"campaign": campaign_id},
         )
