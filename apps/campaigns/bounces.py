@@ -43,12 +43,13 @@ class Gate:
         return ceil(self.forecast.percent)
 
 
-def gate_of(campaign: Campaign) -> Gate:
+def gate_of(campaign: Campaign, counted: selectors.Reach | None = None) -> Gate:
     """What the forecast says of a campaign that has not begun, and whose leaving out helps.
 
-    Raises InvalidInput where the rules of a segment are outdated.
+    Counts whom it would reach, unless that is counted already. Raises InvalidInput where the
+    rules of a segment are outdated.
     """
-    counts = selectors.findings(campaign)
+    counts = (counted or selectors.reach(campaign)).findings
     limit = policy_of(campaign.workspace).forecast_percent
     reasons, without = riskiest_beyond(counts, limit / 100)
     numbers: Counter[str] = Counter()

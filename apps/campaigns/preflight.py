@@ -25,7 +25,7 @@ from apps.campaigns.messages import FINDINGS, FIXES
 from apps.campaigns.models import Campaign, Variant
 from apps.campaigns.services import outside
 from apps.mailer.models import ContactField
-from apps.mailer.segments.counting import QueryTooSlow, limited
+from apps.mailer.segments.counting import QueryTooSlow
 from apps.senders.selectors import has_relay
 from apps.senders.services.limits import forecast_for
 from core.errors import InvalidInput
@@ -249,22 +249,20 @@ def _of_audience(campaign: Campaign) -> list[tuple[str, Finding]]:
             if number:
                 empty = Finding("empty_field", "advisory", number, (field,))
                 found += [(name, empty) for name in used if field in used[name]]
-        with limited(COUNT_SECONDS):
-            by_provider = selectors.audience_by_provider(campaign)
-            expected = _of_bounces(campaign)
-            found += [(name, one) for name in used for one in expected]
+        reach = selectors.reach(campaign, seconds=COUNT_SECONDS)
     except QueryTooSlow:
         return [*found, *((name, Finding("not_counted", "advisory")) for name in used)]
+    expected = _of_bounces(bounces.gate_of(campaign, reach))
+    found += [(name, one) for name in used for one in expected]
     domain = campaign.from_email.rpartition("@")[2]
-    forecast = forecast_for(campaign.workspace, None, domain, by_provider)
+    forecast = forecast_for(campaign.workspace, None, domain, reach.by_provider)
     if forecast.days > 1:
         found += [(name, Finding("above_warm_up", "advisory", forecast.days)) for name in used]
     return found
 
 
-def _of_bounces(campaign: Campaign) -> list[Finding]:
+def _of_bounces(gate: bounces.Gate) -> list[Finding]:
     """What the launch itself decides by (bounces.acceptance), said beside the rest."""
-    gate = bounces.gate_of(campaign)
     if gate.forecast.percent < SAID_FROM and not gate.closed:
         return []
     level: Level = "blocking" if gate.closed else "advisory"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,6 +49,16 @@ class Audience:
     @property
     def total(self) -> int:
         return self.sendable + sum(self.left_out.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whom a draft would reach: how many of its audience each mailbox provider has, and how many
+    have which verdict for which reason."""
+
+    audience: Audience
+    by_provider: dict[str, int]
+    findings: dict[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +286,21 @@ def audience(
     counts = dict(
         _ask(statement, workspace, targets, verdicts, not_opened, left_out_reasons, seconds=seconds)
     )
-    verdict_reasons = (*Verdict.values, "unverified", "reasons")
-    reasons = ("unsubscribed", "suppressed", "excluded", *verdict_reasons, "opened")
+    return _audience(counts)
+
+
+def _audience(counts: Mapping[str, int]) -> Audience:
+    """`counts`: by the reason, which is empty for those who would get it."""
     return Audience(
-        counts.get("", 0), {reason: counts[reason] for reason in reasons if reason in counts}
+        counts.get("", 0), {reason: counts[reason] for reason in _IN_ORDER if reason in counts}
     )
+
+
+_IN_ORDER = (
+    *("unsubscribed", "suppressed", "excluded"),
+    *(*Verdict.values, "unverified", "reasons"),
+    "opened",
+)
 
 
 def has_audience(campaign: Campaign) -> bool:
@@ -332,22 +352,9 @@ def provider_label(key: str) -> str:
     return provider.label if provider else key
 
 
-def findings(campaign: Campaign) -> dict[tuple[str, str], int]:
-    """How many of those whom a draft would reach have which verdict for which reason."""
-    rows = _ask(
-        "SELECT verdict, finding, count(*) FROM ({reasons}) AS reasoned "
-        "WHERE reason = '' GROUP BY 1, 2",
-        campaign.workspace,
-        Targets.of(campaign),
-        campaign.include_verdicts,
-        campaign.not_opened,
-        campaign.left_out_reasons,
-    )
-    return {(verdict, finding): number for verdict, finding, number in rows}
-
-
-def audience_by_provider(campaign: Campaign) -> dict[str, int]:
-    """How many letters of a draft would go to each mailbox provider."""
+def reach(campaign: Campaign, *, seconds: float | None = None) -> Reach:
+    """Counted in one go. Raises QueryTooSlow after so many seconds, and InvalidInput where the
+    rules of a segment are outdated."""
     known = [
         (domain, provider.key)
         for provider in providers.PROVIDERS.values()
@@ -355,25 +362,35 @@ def audience_by_provider(campaign: Campaign) -> dict[str, int]:
     ]
     rows = _ask(
         """
-        SELECT COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
-        FROM (SELECT domain, count(*) AS number FROM ({reasons}) AS reasoned
-              WHERE reason = '' GROUP BY 1) AS counted
+        SELECT reason, verdict, finding,
+               COALESCE(known.provider, NULLIF(fact.provider, ''), %(other)s), sum(number)
+        FROM (SELECT reason, verdict, finding, domain, count(*) AS number
+              FROM ({reasons}) AS reasoned GROUP BY 1, 2, 3, 4) AS counted
         LEFT JOIN unnest(%(domains)s::text[], %(providers)s::text[])
             AS known (domain, provider) ON known.domain = counted.domain
         LEFT JOIN mailer_domainfact fact
             ON fact.domain = counted.domain AND NOT fact.sandbox
-        GROUP BY 1
+        GROUP BY 1, 2, 3, 4
         """,
         campaign.workspace,
         Targets.of(campaign),
         campaign.include_verdicts,
         campaign.not_opened,
         campaign.left_out_reasons,
+        seconds=seconds,
         other=providers.OTHER,
         domains=[domain for domain, _key in known],
         providers=[key for _domain, key in known],
     )
-    return {provider: int(number) for provider, number in rows}
+    by_reason: Counter[str] = Counter()
+    by_provider: Counter[str] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
+    for reason, verdict, finding, provider, number in rows:
+        by_reason[reason] += int(number)
+        if not reason:
+            by_provider[provider] += int(number)
+            found[verdict, finding] += int(number)
+    return Reach(_audience(by_reason), dict(by_provider), dict(found))
 
 
 def empty_fields(campaign: Campaign, names: Sequence[str], seconds: float) -> dict[str, int]:

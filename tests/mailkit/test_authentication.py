@@ -9,8 +9,7 @@ import pytest
 
 from mailkit.authentication import Authentication, Key, Sender, check_sender, findings
 from mailkit.preflight import Finding
-from mailkit.verify.dns import make_resolver
-from tests.mailkit.verify.dns_server import Scripted, dns_server
+from tests.mailkit.verify.dns_server import Scripted, dns_server, resolver_of
 
 Records = dict[tuple[str, str], Scripted]
 RSA = Key("example.com", "one", "rsa-sha256", "v=DKIM1; k=rsa; p=QUJD", True)
@@ -39,8 +38,7 @@ def look(sender: Sender = SENDER, **changes: Scripted | None) -> Authentication:
 def asked(sender: Sender, zone: Records) -> Authentication:
     async def main() -> Authentication:
         async with dns_server(zone) as server:
-            resolver = make_resolver([server.address], timeout=0.3, lifetime=0.6)
-            return await check_sender(sender, resolver)
+            return await check_sender(sender, resolver_of(server))
 
     return asyncio.run(main())
 

@@ -46,7 +46,7 @@ def recipients(campaign: Campaign) -> tuple[object, ...]:
 def _is_bulk(campaign: Campaign) -> bool:
     """Whether a provider gets so many letters that its rules for bulk senders hold."""
     with suppress(InvalidInput):  # a segment is about what is gone: there are no letters yet
-        counts = selectors.audience_by_provider(campaign)
+        counts = selectors.reach(campaign).by_provider
         most = max(counts.get(one, 0) for one in authentication.BULK_RULES)
         return most >= authentication.BULK_FROM
     return False

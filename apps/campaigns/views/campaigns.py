@@ -155,11 +155,19 @@ def _counted(
     not_opened: Campaign | None,
     left_out_reasons: list[str],
 ) -> dict[str, Any]:
-    """audience_of within the limits of counts, or why there is none."""
+    """The audience, counted within the limits of counts, or why there is none."""
     try:
         with turns.slot():
-            return audience_of(
-                request, targets, verdicts, not_opened, left_out_reasons, seconds=COUNT_SECONDS
+            found = selectors.audience(
+                request.workspace,
+                list_ids=targets.list_ids,
+                segments=targets.segments,
+                excluded_list_ids=targets.excluded_list_ids,
+                excluded_segments=targets.excluded_segments,
+                verdicts=verdicts,
+                not_opened=not_opened,
+                left_out_reasons=left_out_reasons,
+                seconds=COUNT_SECONDS,
             )
     except InvalidInput as error:
         return {"outdated": error.message}
@@ -167,6 +175,7 @@ def _counted(
         return {"busy": True}
     except QueryTooSlow:
         return {"slow": True}
+    return audience_shown(request, found)
 
 
 def _count_shown(request: WorkspaceRequest, template: str, context: dict[str, Any]) -> HttpResponse:
@@ -176,29 +185,8 @@ def _count_shown(request: WorkspaceRequest, template: str, context: dict[str, An
     return answer
 
 
-def audience_of(
-    request: WorkspaceRequest,
-    targets: Targets,
-    verdicts: list[str],
-    not_opened: Campaign | None,
-    left_out_reasons: list[str],
-    seconds: float | None = None,
-) -> dict[str, Any]:
-    """The audience, and (reason, count, address of the rows) of those left out.
-
-    Raises InvalidInput, and QueryTooSlow after so many seconds.
-    """
-    found = selectors.audience(
-        request.workspace,
-        list_ids=targets.list_ids,
-        segments=targets.segments,
-        excluded_list_ids=targets.excluded_list_ids,
-        excluded_segments=targets.excluded_segments,
-        verdicts=verdicts,
-        not_opened=not_opened,
-        left_out_reasons=left_out_reasons,
-        seconds=seconds,
-    )
+def audience_shown(request: WorkspaceRequest, found: selectors.Audience) -> dict[str, Any]:
+    """The audience, and (reason, count, address of the rows) of those left out."""
     slug = request.workspace.slug
     left_out = [
         (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -19,10 +18,9 @@ from apps.campaigns.forms import LaunchForm, version_to_launch
 from apps.campaigns.models import Campaign, Delivery
 from apps.campaigns.services import launch as launching
 from apps.campaigns.services import retry, schedule
-from apps.campaigns.targets import Targets
 from apps.campaigns.views.campaigns import (
     RETRIED,
-    audience_of,
+    audience_shown,
     campaign_or_404,
     targets_shown,
     to_page,
@@ -96,20 +94,11 @@ def _launch_page(
     request: WorkspaceRequest, campaign: Campaign, form: LaunchForm, *, status: int = 200
 ) -> HttpResponse:
     relays = relays_of(request.workspace)
-    shown: dict[str, Any] = {"audience": selectors.Audience(0, {})}
-    by_provider: dict[str, int] = {}
-    gate: bounces.Gate | None = None
+    reach, gate = selectors.Reach(selectors.Audience(0, {}), {}, {}), None
     # A segment may be about something that does not exist any more: the problems say so.
     with suppress(InvalidInput):
-        shown = audience_of(
-            request,
-            Targets.of(campaign),
-            campaign.include_verdicts,
-            campaign.not_opened,
-            campaign.left_out_reasons,
-        )
-        by_provider = selectors.audience_by_provider(campaign)
-        gate = bounces.gate_of(campaign)
+        reach = selectors.reach(campaign)
+        gate = bounces.gate_of(campaign, reach)
     context = {
         "campaign": campaign,
         "form": form,
@@ -120,14 +109,14 @@ def _launch_page(
         "problems": launching.problems(campaign),
         "relays": relays,
         "gate": gate,
-        "plan": experiments.plan(campaign, shown["audience"].sendable),
+        "plan": experiments.plan(campaign, reach.audience.sendable),
         "forecast": forecast_for(
             request.workspace,
             relays[0].pk if len(relays) == 1 else None,
             campaign.from_email.rpartition("@")[2],
-            by_provider,
+            reach.by_provider,
         ),
-        **shown,
+        **audience_shown(request, reach.audience),
     }
     return render(request, "campaigns/launch.html", context, status=status)
 

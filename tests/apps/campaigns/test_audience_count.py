@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import User, Workspace
+from apps.campaigns import selectors
 from apps.campaigns.models import Campaign
 from apps.campaigns.views import campaigns as views
 from apps.mailer.models import ContactList
@@ -77,3 +79,26 @@ def test_audience_counts_leave_threads_for_pages(
     counted = client.get(PAGE, chosen(news))
     assert "HX-Trigger" not in counted
     assert counted.context["audience"].sendable == 1
+
+
+def test_the_launch_page_goes_through_the_audience_once(
+    owner: User, client_of: ClientOf, news: ContactList
+) -> None:
+    for email in ("bo@gmail.com", "cy@gmail.com", "di@mail.ru"):
+        make_contact(news.workspace, email, to=news, verdict="valid", reason="role")
+    make_contact(news.workspace, "ed@gmail.com", to=news, status="unsubscribed")
+    make_contact(news.workspace, "flo@gmail.com", to=news, verdict="risky", reason="catch_all")
+    draft = make_campaign(news.workspace, news)
+    with CaptureQueriesContext(connection) as asked:
+        page = client_of(owner).get(f"/w/shop/campaigns/{draft.pk}/launch/")
+    counts = [one["sql"] for one in asked if "count(*)" in one["sql"]]
+    assert len([sql for sql in counts if "mailer_contact" in sql]) == 1
+    found = page.context["audience"]
+    assert (found.sendable, found.left_out) == (4, {"unsubscribed": 1, "risky": 1})
+    assert found == selectors.audience(
+        news.workspace, list_ids=[news.pk], verdicts=draft.include_verdicts
+    )
+    assert page.context["gate"].forecast.letters == 4
+    reach = selectors.reach(draft)
+    assert reach.by_provider == {"gmail": 2, "mailru": 1, "other": 1}
+    assert reach.findings == {("valid", "role"): 3, ("valid", "mailbox_exists"): 1}

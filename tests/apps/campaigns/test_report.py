@@ -425,7 +425,7 @@ def test_the_forecast_counts_the_providers_of_the_launch(
     for email in ("a@gmail.com", "b@gmail.com", "c@example.com", "d@mail.ru"):
         make_contact(campaign.workspace, email, to=to)
     make_contact(campaign.workspace, "e@gmail.com", to=to, verdict="invalid")
-    counted = selectors.audience_by_provider(campaign)
+    counted = selectors.reach(campaign).by_provider
     assert counted["gmail"] == 2
     assert audience.snapshot(campaign.pk) == 4
     assert counted == {

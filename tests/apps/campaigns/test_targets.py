@@ -82,7 +82,9 @@ def test_each_contact_of_several_targets_once_and_none_of_the_excluded(
     found = shown(campaign)
     assert (found.sendable, found.left_out["excluded"]) == (len(expected), excluded)
     assert (found.left_out["unsubscribed"], found.left_out["risky"]) == (1, 1)
-    assert selectors.audience_by_provider(campaign) == {"other": len(expected)}
+    reach = selectors.reach(campaign)
+    assert reach.audience == found
+    assert reach.by_provider == {"other": len(expected)}
     assert audience.snapshot(campaign.pk) == len(expected)
     assert sent_to(campaign) == expected
     assert audience.snapshot(campaign.pk) == 0

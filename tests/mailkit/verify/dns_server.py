@@ -14,6 +14,9 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+from dns.asyncresolver import Resolver
+
+from mailkit.verify.dns import make_resolver
 
 # For one (name, type): record texts, a response code, "silence", or "garbage".
 Scripted = Sequence[str] | str
@@ -78,3 +81,11 @@ async def dns_server(zone: Zone) -> AsyncIterator[DnsServer]:
         yield server
     finally:
         transport.close()
+
+
+def resolver_of(server: DnsServer) -> Resolver:
+    """One datagram a question. Answers may take as long as a busy machine needs; only where the
+    zone has none to give is the wait a short one."""
+    unanswered = any(scripted in ("silence", "garbage") for scripted in server.zone.values())
+    seconds = 0.5 if unanswered else 30
+    return make_resolver([server.address], timeout=seconds, lifetime=seconds)

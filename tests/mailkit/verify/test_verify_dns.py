@@ -13,7 +13,7 @@ from mailkit.verify.dns import (
     make_resolver,
     resolve_host,
 )
-from tests.mailkit.verify.dns_server import Zone, dns_server
+from tests.mailkit.verify.dns_server import Zone, dns_server, resolver_of
 
 
 def look_up(
@@ -21,9 +21,7 @@ def look_up(
 ) -> tuple[DomainFacts, Counter[tuple[str, str]]]:
     async def run() -> tuple[DomainFacts, Counter[tuple[str, str]]]:
         async with dns_server(zone) as server:
-            # The lifetime equals the timeout: one datagram a question, so that silence is short.
-            resolver = make_resolver([server.address], timeout=0.15, lifetime=0.15)
-            return await lookup_domain(domain, resolver), server.questions
+            return await lookup_domain(domain, resolver_of(server)), server.questions
 
     return asyncio.run(run())
 
@@ -195,8 +193,7 @@ def test_hosts_are_sorted_usable_and_distinct(records):
 def resolve(zone: Zone, host: str = "mx.example.com") -> tuple[str, ...]:
     async def run() -> tuple[str, ...]:
         async with dns_server(zone) as server:
-            resolver = make_resolver([server.address], timeout=0.15, lifetime=0.15)
-            return await resolve_host(host, resolver)
+            return await resolve_host(host, resolver_of(server))
 
     return asyncio.run(run())
 

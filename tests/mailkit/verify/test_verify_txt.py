@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from mailkit.verify.dns import lookup_txt, make_resolver
-from tests.mailkit.verify.dns_server import Zone, dns_server
+from mailkit.verify.dns import lookup_txt
+from tests.mailkit.verify.dns_server import Zone, dns_server, resolver_of
 
 NAME = "s._domainkey.example.com"
 
@@ -13,8 +13,7 @@ NAME = "s._domainkey.example.com"
 def look_up(zone: Zone, name: str = NAME) -> tuple[str, ...] | None:
     async def run() -> tuple[str, ...] | None:
         async with dns_server(zone) as server:
-            resolver = make_resolver([server.address], timeout=0.15, lifetime=0.15)
-            return await lookup_txt(name, resolver)
+            return await lookup_txt(name, resolver_of(server))
 
     return asyncio.run(run())
 

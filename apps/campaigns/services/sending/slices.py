@@ -44,7 +44,11 @@ SMALLEST_GROUP = 10
 # A group is meant to take about this long: what a slow relay is given at once is little, since
 # all of it is unknown should the process die.
 GROUP_SECONDS = 0.5
-SLICE_SECONDS = 5.0
+# As long as that, and as many times over as there are chains of tasks, a small campaign waits for
+# its turn behind a large one.
+SLICE_SECONDS = 3.0
+# A limit that ends sooner is waited for; the sweeper finds the others.
+SOON_SECONDS = 5.0
 # For letters that are with the server when the slice ends; others then see them out.
 GRACE_SECONDS = 1.0
 # Until another process gives up its connections to a provider.
@@ -174,11 +178,11 @@ class Slice:
 
     def _wait_for_limits(self, waits: dict[str, float]) -> bool:
         """Wait for a limit that ends soon, unless other work is in the queue."""
-        seconds = min(waits.values(), default=SLICE_SECONDS)
-        if waits and seconds >= SLICE_SECONDS:
+        seconds = min(waits.values(), default=SOON_SECONDS)
+        if waits and seconds >= SOON_SECONDS:
             monitoring.note_wait(self._campaign.pk, seconds)
-        if seconds >= SLICE_SECONDS or queues.waiting("email"):
-            return seconds < SLICE_SECONDS
+        if seconds >= SOON_SECONDS or queues.waiting("email"):
+            return seconds < SOON_SECONDS
         time.sleep(min(seconds, 1.0))
         return True
 
