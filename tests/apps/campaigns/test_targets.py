@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -269,3 +270,34 @@ def test_pages_with_outdated_rules(owner: User, workspace: Workspace, client_of:
     Campaign.objects.update(state=State.FINISHED)
     assert client.get(address).status_code == 200
     assert "not exist any more" in client.get(f"{address}left-out/").content.decode()
+
+
+def test_a_large_list_is_not_looked_up_member_by_member(workspace: Workspace) -> None:
+    large, small = make_list(workspace), make_list(workspace)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH made AS (INSERT INTO mailer_contact (workspace_id, email, first_name,"
+            " last_name, fields, verdict)"
+            " SELECT %s, n || '@example.com', '', '', '{}', 'valid' FROM generate_series(1, 20000) n"
+            " RETURNING id) INSERT INTO mailer_listmember (list_id, contact_id)"
+            " SELECT %s, id FROM made",
+            [workspace.pk, large.pk],
+        )
+        make_contact(workspace, to=small)
+        cursor.execute("ANALYZE mailer_contact, mailer_listmember")
+    plans = {}
+    for one in (large, small):
+        statement = "EXPLAIN SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
+        targets = Targets(list_ids=(one.pk,))
+        rows = selectors._ask(statement, workspace, targets, ["valid"], None, [])
+        plans[one] = "\n".join(line for (line,) in rows)
+    assert "Nested Loop" not in plans[large], plans[large]
+    assert "Seq Scan on mailer_contact " not in plans[small], plans[small]
+
+
+def test_a_list_of_another_workspace_has_nobody(workspace: Workspace) -> None:
+    elsewhere = make_list(make_workspace())
+    make_contact(elsewhere.workspace, to=elsewhere)
+    found = selectors.audience(workspace, list_ids=[elsewhere.pk], verdicts=["valid"])
+    assert found.total == 0
+    assert Targets(list_ids=(elsewhere.pk,)).taken(workspace).params["taken_lists"] == []
