@@ -278,8 +278,9 @@ def test_a_large_list_is_not_looked_up_member_by_member(workspace: Workspace) ->
         cursor.execute(
             "WITH made AS (INSERT INTO mailer_contact (workspace_id, email, first_name,"
             " last_name, fields, verdict)"
-            " SELECT %s, n || '@example.com', '', '', '{}', 'valid' FROM generate_series(1, 20000) n"
-            " RETURNING id) INSERT INTO mailer_listmember (list_id, contact_id)"
+            " SELECT %s, n || '@example.com', '', '', '{}', 'valid'"
+            " FROM generate_series(1, 20000) n RETURNING id)"
+            " INSERT INTO mailer_listmember (list_id, contact_id)"
             " SELECT %s, id FROM made",
             [workspace.pk, large.pk],
         )
