@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.campaigns.models import Campaign
-from apps.mailer.models import ContactList, Segment
+from apps.mailer.models import Segment
 from apps.mailer.segments.counting import rules_of
 from apps.mailer.segments.rules import Query, compiled
 from apps.mailer.segments.subjects import Scope
@@ -66,13 +66,12 @@ class Targets:
 def _ids(
     workspace: Workspace, name: str, list_ids: tuple[int, ...], segments: tuple[Segment, ...]
 ) -> Ids:
-    # Lists of the workspace by their ids: of these the planner knows how many members they have.
-    # Through a join it would take a list of a million for a small one and look each of them up.
-    own = ContactList.objects.filter(workspace=workspace, pk__in=list_ids)
     of_lists = f"""
-        SELECT contact_id FROM mailer_listmember WHERE list_id = ANY(%({name}_lists)s::bigint[])
+        SELECT member.contact_id FROM mailer_listmember member
+        JOIN mailer_contactlist list ON list.id = member.list_id
+        WHERE list.workspace_id = %({name}_workspace)s AND list.id = ANY(%({name}_lists)s)
     """
-    params: dict[str, Any] = {f"{name}_lists": list(own.values_list("pk", flat=True))}
+    params = {f"{name}_workspace": workspace.pk, f"{name}_lists": list(list_ids)}
     found = segment_queries(workspace, name, segments)
     parts = [of_lists] if list_ids or not found else []
     for query in found:

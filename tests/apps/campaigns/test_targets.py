@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -272,28 +271,22 @@ def test_pages_with_outdated_rules(owner: User, workspace: Workspace, client_of:
     assert "not exist any more" in client.get(f"{address}left-out/").content.decode()
 
 
-def test_a_large_list_is_not_looked_up_member_by_member(workspace: Workspace) -> None:
+def test_a_large_list_is_not_looked_up_member_by_member(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selectors, "LARGE", 3)
     large, small = make_list(workspace), make_list(workspace)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH made AS (INSERT INTO mailer_contact (workspace_id, email, first_name,"
-            " last_name, fields, verdict)"
-            " SELECT %s, n || '@example.com', '', '', '{}', 'valid'"
-            " FROM generate_series(1, 20000) n RETURNING id)"
-            " INSERT INTO mailer_listmember (list_id, contact_id)"
-            " SELECT %s, id FROM made",
-            [workspace.pk, large.pk],
-        )
-        make_contact(workspace, to=small)
-        cursor.execute("ANALYZE mailer_contact, mailer_listmember")
+    for _number in range(4):
+        make_contact(workspace, to=large)
+    make_contact(workspace, to=small)
+    statement = "EXPLAIN SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
     plans = {}
     for one in (large, small):
-        statement = "EXPLAIN SELECT reason, count(*) FROM ({reasons}) AS reasoned GROUP BY 1"
         targets = Targets(list_ids=(one.pk,))
         rows = selectors._ask(statement, workspace, targets, ["valid"], None, [])
         plans[one] = "\n".join(line for (line,) in rows)
     assert "Nested Loop" not in plans[large], plans[large]
-    assert "Seq Scan on mailer_contact " not in plans[small], plans[small]
+    assert "Nested Loop" in plans[small], plans[small]
 
 
 def test_a_list_of_another_workspace_has_nobody(workspace: Workspace) -> None:
@@ -301,4 +294,3 @@ def test_a_list_of_another_workspace_has_nobody(workspace: Workspace) -> None:
     make_contact(elsewhere.workspace, to=elsewhere)
     found = selectors.audience(workspace, list_ids=[elsewhere.pk], verdicts=["valid"])
     assert found.total == 0
-    assert Targets(list_ids=(elsewhere.pk,)).taken(workspace).params["taken_lists"] == []
